@@ -1,0 +1,11 @@
+// SIGINT and SIGTERM as an event: main() starts its servers, then waits here.
+#pragma once
+
+namespace slmmesh {
+
+// Blocks both signals for every thread started later; call first in main().
+void BlockStopSignals();
+// Waits for one of them; returns its number.
+int WaitForStopSignal();
+
+}  // namespace slmmesh

@@ -1,0 +1,73 @@
+// A model's files, opened and checked, not yet loaded: what it is (ModelConfig), its tensors as mapped bytes, and what
+// the router needs to speak for it. Two readers: Hugging Face folders and GGUF files, told apart by the path.
+// A file that lies about its size, shape, type or offsets is refused here, before a weight is touched.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "worker/checkpoint/model_config.h"
+
+namespace slmmesh {
+
+enum class TensorType { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
+
+// A tensor as it lies in a mapped file. Row-major; shape[0] is the slowest (rows). Rows are contiguous bytes.
+struct TensorView {
+  std::string name;             // Hugging Face's name, also for GGUF ("model.layers.0.self_attn.q_proj.weight")
+  TensorType type;
+  std::vector<int64_t> shape;   // 1 or 2 dimensions
+  absl::Span<const uint8_t> bytes;
+  // GGUF stores Llama's q and k with rotary pairs interleaved; then row r of the Hugging Face order is found at
+  // PermutedRow(r). Readers go through ReadRows, which hides it. 0: not permuted; else the number of heads.
+  int64_t interleaved_heads = 0;
+
+  int64_t rows() const { return shape.size() == 1 ? 1 : shape[0]; }
+  int64_t columns() const { return shape.back(); }
+};
+
+// Rows [begin, end) and columns [column_begin, column_end) as fp32, row-major, into out. Exact for every type (fp16 and
+// bf16 widen; quantized blocks are scale * q (+ min) in fp32, as ggml's dequantize does). Touches only those bytes.
+// Quantized columns may start anywhere.
+void ReadTensor(const TensorView& tensor, int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end,
+                float* out);
+
+// What a router needs (proto ModelInfo carries it).
+struct TextAssets {
+  std::string tokenizer_json;
+  std::string chat_template;
+  std::string bos_token;
+  std::string eos_token;
+  std::vector<uint32_t> eos_token_ids;
+};
+
+struct GenerationConfig {       // absent: NaN, or -1
+  float temperature;
+  float top_p;
+  float min_p;
+  float repetition_penalty;
+  int64_t top_k;
+};
+
+class Checkpoint {
+ public:
+  // `path`: a folder with config.json, or a .gguf file. `sha256` (hex) is checked against a GGUF file unless empty.
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path, const std::string& sha256 = "");
+  virtual ~Checkpoint() = default;
+
+  virtual const ModelConfig& config() const = 0;
+  virtual const TextAssets& text() const = 0;
+  virtual const GenerationConfig& generation() const = 0;
+  // NOT_FOUND with the name, or INVALID_ARGUMENT when the shape is not `shape`.
+  virtual absl::StatusOr<TensorView> Find(const std::string& name, absl::Span<const int64_t> shape) const = 0;
+  virtual bool Has(absl::string_view name) const = 0;
+  // Names the content cheaply (file sizes, headers, config, tokenizer: not all weights): equal for equal files.
+  virtual const std::string& digest() const = 0;
+};
+
+}  // namespace slmmesh

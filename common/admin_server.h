@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -20,15 +21,15 @@ struct AdminPage {
 class AdminServer {
  public:
   struct Options {
-    std::string address = "127.0.0.1:0";   // host:port; port 0 takes a free one
+    std::string address = "127.0.0.1:0";  // host:port; port 0 takes a free one
     TlsFiles tls;
     std::string cluster;
     const Metrics* metrics = nullptr;
-    std::function<bool()> ready;           // /readyz: 200 or 503
+    std::function<bool()> ready;  // /readyz: 200 or 503
     std::map<std::string, AdminPage> pages;
   };
   static absl::StatusOr<std::unique_ptr<AdminServer>> Start(Options options);
-  virtual ~AdminServer() = default;        // stops
+  virtual ~AdminServer() = default;  // stops
   virtual int port() const = 0;
 };
 

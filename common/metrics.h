@@ -1,14 +1,14 @@
 // prometheus-cpp behind a small face: a registry per process, labels fixed at creation, text rendered on demand.
 #pragma once
 
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <prometheus/counter.h>
-#include <prometheus/gauge.h>
-#include <prometheus/histogram.h>
 
 namespace slmmesh {
 

@@ -21,15 +21,14 @@ inline absl::Status Annotate(const absl::Status& status, const std::string& cont
 #define MESH_CONCAT_INNER(a, b) a##b
 #define MESH_CONCAT(a, b) MESH_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expression)                               \
-  do {                                                            \
-    if (absl::Status status_ = (expression); !status_.ok()) {     \
-      return status_;                                             \
-    }                                                             \
+#define RETURN_IF_ERROR(expression)                           \
+  do {                                                        \
+    if (absl::Status status_ = (expression); !status_.ok()) { \
+      return status_;                                         \
+    }                                                         \
   } while (false)
 
-#define ASSIGN_OR_RETURN(lhs, expression) \
-  MESH_ASSIGN_OR_RETURN_IMPL(MESH_CONCAT(status_or_, __LINE__), lhs, expression)
+#define ASSIGN_OR_RETURN(lhs, expression) MESH_ASSIGN_OR_RETURN_IMPL(MESH_CONCAT(status_or_, __LINE__), lhs, expression)
 #define MESH_ASSIGN_OR_RETURN_IMPL(status_or, lhs, expression) \
   auto status_or = (expression);                               \
   if (!status_or.ok()) return status_or.status();              \

@@ -5,11 +5,14 @@
 //   URI:spiffe://<cluster>.slmmesh/<role>/<pod>
 // Clients name the role they mean to reach; servers list the roles that may call them.
 // Certificate files are re-read when they change, without a restart.
+//
+// The gRPC half of this header is the target common_grpc_tls, the rest is common_tls. All functions are thread-safe.
 #pragma once
 
+#include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,9 +22,11 @@ namespace grpc {
 class ChannelCredentials;
 class ServerCredentials;
 class ServerContextBase;
+class ServerBuilder;
 class Channel;
 }  // namespace grpc
 typedef struct ssl_ctx_st SSL_CTX;
+typedef struct ssl_st SSL;
 
 namespace slmmesh {
 
@@ -44,9 +49,18 @@ struct Identity {
 };
 // This process's own identity, read from its certificate.
 absl::StatusOr<Identity> ReadIdentity(const TlsFiles& files);
+// From spiffe://<cluster>.slmmesh/<role>/<pod>.
+absl::StatusOr<Identity> ParseSpiffeUri(absl::string_view uri);
+// PERMISSION_DENIED unless `identity` is of `cluster` and has one of `roles`.
+absl::Status CheckIdentity(const Identity& identity, const std::string& cluster, std::initializer_list<Role> roles);
+// <role>.<cluster>.slmmesh: what a client compares with the server's certificate.
+std::string TlsHostName(Role role, const std::string& cluster);
 
 // gRPC. Servers require a client certificate signed by the CA.
 std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsFiles& files);
+// Makes `builder` listen on `address` (host:port) with these credentials and with limits that fit MakeChannel's: its
+// keepalive pings are allowed, messages may have 64 MiB, a port in use is an error. BuildAndStart() sets *port.
+void AddListeningPort(grpc::ServerBuilder& builder, const TlsFiles& files, const std::string& address, int* port);
 // A channel to a process of `role` in `cluster` at `host:port`; with keepalive (10 s, timeout 5 s), reconnect backoff
 // of at most 1 s, and 64 MiB messages.
 std::shared_ptr<grpc::Channel> MakeChannel(const TlsFiles& files, const std::string& cluster, Role role,
@@ -55,9 +69,15 @@ std::shared_ptr<grpc::Channel> MakeChannel(const TlsFiles& files, const std::str
 absl::Status CheckPeer(const grpc::ServerContextBase& context, const std::string& cluster,
                        std::initializer_list<Role> roles);
 
-// OpenSSL contexts for the HTTP server and the tensor exchange; mutual unless `client_ca` is empty.
+// OpenSSL contexts for the HTTP server and the tensor exchange: call for each new connection. They are kept and given
+// again until a file changes; if the new files cannot be used (half-written), the last good context goes on.
+// The server's asks for no client certificate when `files.ca` is empty.
 absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeServerContext(const TlsFiles& files);
 absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeClientContext(const TlsFiles& files);
+// Before the client's handshake: it fails unless the server's certificate is for `role` in `cluster`.
+void ExpectPeer(SSL* connection, const std::string& cluster, Role role);
+// After a handshake, as CheckPeer of gRPC above.
+absl::Status CheckPeer(const SSL* connection, const std::string& cluster, std::initializer_list<Role> roles);
 
 // A throwaway certificate authority (ECDSA P-256), for `mesh up` and tests; the operator keeps one a cluster.
 class CertificateAuthority {

@@ -61,7 +61,7 @@ class DecodeStream {
 // A Hugging Face chat template (Jinja), compiled once; may be shared by threads.
 class ChatTemplate {
  public:
-  struct Tokens {          // what templates name bos_token, eos_token
+  struct Tokens {  // what templates name bos_token, eos_token
     std::string bos;
     std::string eos;
   };

@@ -24,8 +24,9 @@ class Mutator {
   size_t Position(const std::string& bytes) { return bytes.empty() ? 0 : random_() % bytes.size(); }
 
   void MutateOnce(std::string& bytes) {
-    static const char* const kEdges[] = {"0", "-1", "4294967296", "18446744073709551615", "1e999", "NaN", "null",
-                                         "\"\"", "[]", "{}", "\xff", "\xed\xa0\x80", "\\ud800", "\r\n\r\n", ":"};
+    static const char* const kEdges[] = {
+        "0",  "-1", "4294967296", "18446744073709551615", "1e999",   "NaN",      "null", "\"\"",
+        "[]", "{}", "\xff",       "\xed\xa0\x80",         "\\ud800", "\r\n\r\n", ":"};
     const size_t at = Position(bytes);
     switch (random_() % 6) {
       case 0:

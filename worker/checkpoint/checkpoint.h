@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,9 +20,9 @@ enum class TensorType { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
 
 // A tensor as it lies in a mapped file. Row-major; shape[0] is the slowest (rows). Rows are contiguous bytes.
 struct TensorView {
-  std::string name;             // Hugging Face's name, also for GGUF ("model.layers.0.self_attn.q_proj.weight")
+  std::string name;  // Hugging Face's name, also for GGUF ("model.layers.0.self_attn.q_proj.weight")
   TensorType type;
-  std::vector<int64_t> shape;   // 1 or 2 dimensions
+  std::vector<int64_t> shape;  // 1 or 2 dimensions
   absl::Span<const uint8_t> bytes;
   // GGUF stores Llama's q and k with rotary pairs interleaved; then row r of the Hugging Face order is found at
   // PermutedRow(r). Readers go through ReadRows, which hides it. 0: not permuted; else the number of heads.
@@ -39,24 +40,25 @@ void ReadTensor(const TensorView& tensor, int64_t row_begin, int64_t row_end, in
 
 // What a router needs (proto ModelInfo carries it).
 struct TextAssets {
-  std::string tokenizer_json;
-  std::string chat_template;
+  std::string tokenizer_json;  // empty: the folder has none
+  std::string chat_template;   // empty: the model has none
   std::string bos_token;
   std::string eos_token;
   std::vector<uint32_t> eos_token_ids;
 };
 
-struct GenerationConfig {       // absent: NaN, or -1
-  float temperature;
-  float top_p;
-  float min_p;
-  float repetition_penalty;
-  int64_t top_k;
+struct GenerationConfig {  // absent: NaN, or -1
+  float temperature = std::numeric_limits<float>::quiet_NaN();
+  float top_p = std::numeric_limits<float>::quiet_NaN();
+  float min_p = std::numeric_limits<float>::quiet_NaN();
+  float repetition_penalty = std::numeric_limits<float>::quiet_NaN();
+  int64_t top_k = -1;
 };
 
 class Checkpoint {
  public:
   // `path`: a folder with config.json, or a .gguf file. `sha256` (hex) is checked against a GGUF file unless empty.
+  // The files must not shrink while it is open: they are mapped.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path, const std::string& sha256 = "");
   virtual ~Checkpoint() = default;
 
@@ -66,7 +68,8 @@ class Checkpoint {
   // NOT_FOUND with the name, or INVALID_ARGUMENT when the shape is not `shape`.
   virtual absl::StatusOr<TensorView> Find(const std::string& name, absl::Span<const int64_t> shape) const = 0;
   virtual bool Has(absl::string_view name) const = 0;
-  // Names the content cheaply (file sizes, headers, config, tokenizer: not all weights): equal for equal files.
+  // Names the content cheaply: SHA-256 over config, text files, headers, file sizes and a sample of the weights' pages,
+  // not over all weights. Equal for equal files.
   virtual const std::string& digest() const = 0;
 };
 

@@ -76,7 +76,7 @@ class Engine {
   // Changes of the prefix cache since the last call. `AllBlockHashes`: the whole of it (for a router that connects).
   virtual v1::BlockEvents TakeBlockEvents() = 0;
   virtual std::vector<BlockHash> AllBlockHashes() const = 0;
-  virtual uint32_t free_blocks() const = 0;   // unreferenced, cached ones included
+  virtual uint32_t free_blocks() const = 0;  // unreferenced, cached ones included
 };
 
 }  // namespace slmmesh

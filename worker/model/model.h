@@ -16,10 +16,10 @@ namespace slmmesh {
 
 struct ModelOptions {
   int rank = 0;
-  int size = 1;                                          // 1, 2, 4 or 8
+  int size = 1;  // 1, 2, 4 or 8
   kernels::WeightType weights = kernels::WeightType::kBFloat16;
-  int64_t max_model_len = 0;                             // 0: the model's own
-  std::function<void(double fraction)> progress;         // called as weights are read, 0 … 1
+  int64_t max_model_len = 0;                      // 0: the model's own
+  std::function<void(double fraction)> progress;  // called as weights are read, 0 … 1
 };
 
 // The paged KV cache of all layers of this shard: `num_blocks` blocks of `block_size` positions.
@@ -50,8 +50,7 @@ class Model {
   virtual absl::Span<const int64_t> vocab_columns() const = 0;
 
   // Runs the batch with the other ranks; *logits is [L, vocab_columns()[rank]] of this rank, valid until the next call.
-  virtual absl::Status Forward(const StepBatch& batch, Communicator& communicator,
-                               absl::Span<const float>* logits) = 0;
+  virtual absl::Status Forward(const StepBatch& batch, Communicator& communicator, absl::Span<const float>* logits) = 0;
 };
 
 }  // namespace slmmesh

@@ -1,0 +1,52 @@
+# The two commands of the README: `make run` and `make test`. Both install what is missing, then build.
+BUILD ?= build
+JOBS ?= $(shell nproc)
+CMAKE_FLAGS ?=
+
+.PHONY: run test fast bench build deps model format lint clean help
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+run: build model  ## start the mesh of deploy/examples/local.yaml; Ctrl-C stops it
+	@exec $(BUILD)/bin/mesh up -f deploy/examples/local.yaml
+
+test: build model  ## every test; ends in a count
+	@tools/run_tests.py --build $(BUILD)
+
+fast: build  ## the everyday loop: unit tests alone
+	@tools/run_tests.py --build $(BUILD) --fast
+
+bench: build model  ## measure; prints a table and writes JSON (tests/bench)
+	@tools/install_deps.sh wrk nginx-light
+	@tools/run_tests.py --build $(BUILD) --prepare
+	@$(BUILD)/venv/bin/python tests/bench/run.py --build $(BUILD)
+
+build: deps  ## build everything into build/
+	@cmake -S . -B $(BUILD) -G Ninja $(CMAKE_FLAGS) > $(BUILD).cmake.log 2>&1 || { cat $(BUILD).cmake.log; exit 1; }
+	@ninja -C $(BUILD) -j $(JOBS)
+
+deps:  ## install what is missing (Debian 12 packages)
+	@tools/install_deps.sh
+
+model:  ## fetch the example's model, checked by digest
+	@tools/fetch_model.sh
+
+asan tsan:  ## the tests under AddressSanitizer + UBSan, or ThreadSanitizer
+	@$(MAKE) --no-print-directory sanitized SANITIZER=$@
+
+.PHONY: asan tsan sanitized
+sanitized:
+	@$(MAKE) --no-print-directory build BUILD=build-$(SANITIZER) \
+	  CMAKE_FLAGS="-DMESH_SANITIZE=$(if $(filter asan,$(SANITIZER)),address,thread)"
+	@tools/run_tests.py --build build-$(SANITIZER) --fast
+
+format:  ## clang-format and cargo fmt, in place
+	@git ls-files '*.cc' '*.h' | xargs clang-format -i
+	@cd text/rust && cargo fmt
+
+lint: build  ## clang-tidy and clippy, without warnings
+	@tools/lint.sh $(BUILD)
+
+clean:
+	@rm -rf build build-asan build-tsan *.cmake.log

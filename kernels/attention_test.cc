@@ -1,0 +1,319 @@
+// RopeStore and Attention over a paged cache: against a naive double oracle, and bit for bit under any chunking of the
+// prompt, block size, order of blocks, company, number of threads and stale data.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "kernels/cpu/kv_layout.h"
+#include "kernels/test_util.h"
+
+namespace slmmesh::kernels {
+namespace {
+
+struct Model {
+  KvType kv_type;
+  int64_t num_q_heads, num_kv_heads, head_dim, rotary_dim, window;
+  bool norm;
+  std::vector<float> cos, sin, q_norm, k_norm;
+  int64_t width() const { return (num_q_heads + 2 * num_kv_heads) * head_dim; }
+  float scale() const { return 1.0f / std::sqrt(static_cast<float>(head_dim)); }
+};
+
+constexpr int64_t kMaxPosition = 200;
+
+Model RandomModel(Random& random) {
+  Model model;
+  const int64_t head_dims[] = {32, 64, 80, 96, 128, 256, 34, 2};
+  model.kv_type = random.Between(0, 1) == 0 ? KvType::kFloat32 : KvType::kBFloat16;
+  model.num_kv_heads = random.Between(1, 3);
+  model.num_q_heads = model.num_kv_heads * random.Between(1, 9);
+  model.head_dim = head_dims[random.Between(0, 7)];
+  model.rotary_dim = random.Between(0, 3) == 0 ? model.head_dim / 4 * 2 : model.head_dim;
+  model.window = random.Between(0, 1) == 0 ? 0 : random.Between(1, 70);
+  model.norm = random.Between(0, 1) == 1;
+  for (int64_t i = 0; i < kMaxPosition * model.rotary_dim / 2; ++i) {
+    const double angle = static_cast<double>(random.Between(0, 6000)) / 1000.0;
+    model.cos.push_back(static_cast<float>(std::cos(angle)));
+    model.sin.push_back(static_cast<float>(std::sin(angle)));
+  }
+  model.q_norm = random.Normals(model.head_dim);
+  model.k_norm = random.Normals(model.head_dim);
+  return model;
+}
+
+std::string Describe(const Model& m) {
+  return std::string(m.kv_type == KvType::kFloat32 ? "fp32" : "bf16") + " cache, heads " +
+         std::to_string(m.num_q_heads) + "/" + std::to_string(m.num_kv_heads) + ", head_dim " +
+         std::to_string(m.head_dim) + ", rotary " + std::to_string(m.rotary_dim) + ", window " +
+         std::to_string(m.window) + (m.norm ? ", norm" : "");
+}
+
+// Sequences that advance together step by step, as an engine would run them, over a cache that starts full of NaN.
+class Steps {
+ public:
+  Steps(Backend& backend, const Model& model, std::vector<std::vector<float>> qkv, int64_t block_size, Random& random)
+      : backend_(backend),
+        model_(model),
+        qkv_(std::move(qkv)),
+        blocks_per_sequence_((kMaxPosition + block_size - 1) / block_size),
+        cache_{nullptr,    model.kv_type,      static_cast<int64_t>(qkv_.size()) * blocks_per_sequence_ + 1,
+               block_size, model.num_kv_heads, model.head_dim},
+        memory_(backend, cache_.num_blocks * BlockBytes()),
+        blocks_(cache_.num_blocks - 1),
+        done_(qkv_.size(), 0) {
+    cache_.base = memory_.get();
+    std::memset(cache_.base, 0xff, cache_.num_blocks * BlockBytes());  // NaN in fp32 and bf16
+    std::iota(blocks_.begin(), blocks_.end(), 1u);
+    random.Shuffle(blocks_);
+    for (const auto& rows : qkv_) out_.emplace_back(rows.size() / model.width() * model.num_q_heads * model.head_dim);
+  }
+
+  int64_t Left(size_t s) const { return static_cast<int64_t>(qkv_[s].size()) / model_.width() - done_[s]; }
+
+  // Runs the next counts[s] tokens of every sequence s.
+  void Run(const std::vector<int64_t>& counts) {
+    std::vector<uint32_t> query_start = {0}, block_start = {0}, block_table, positions;
+    std::vector<float> qkv;
+    for (size_t s = 0; s < qkv_.size(); ++s) {
+      if (counts[s] == 0) continue;
+      for (int64_t t = 0; t < counts[s]; ++t) positions.push_back(static_cast<uint32_t>(done_[s] + t));
+      query_start.push_back(static_cast<uint32_t>(positions.size()));
+      const auto first = blocks_.begin() + static_cast<int64_t>(s) * blocks_per_sequence_;
+      block_table.insert(block_table.end(), first, first + blocks_per_sequence_);
+      block_start.push_back(static_cast<uint32_t>(block_table.size()));
+      const auto rows = qkv_[s].begin() + done_[s] * model_.width();
+      qkv.insert(qkv.end(), rows, rows + counts[s] * model_.width());
+    }
+    const SequenceLayout layout = {static_cast<int64_t>(query_start.size()) - 1,
+                                   static_cast<int64_t>(positions.size()),
+                                   query_start.data(),
+                                   block_table.data(),
+                                   block_start.data(),
+                                   positions.data()};
+    backend_.RopeStore({qkv.data(), model_.num_q_heads, model_.rotary_dim, model_.cos.data(), model_.sin.data(),
+                        model_.norm ? model_.q_norm.data() : nullptr, model_.norm ? model_.k_norm.data() : nullptr,
+                        1e-6f, layout, cache_});
+    std::vector<float> out(positions.size() * model_.num_q_heads * model_.head_dim);
+    backend_.Attention({qkv.data(), model_.num_q_heads, model_.scale(), model_.window, layout, cache_, out.data()});
+    auto row = out.begin();
+    for (size_t s = 0; s < qkv_.size(); ++s) {
+      const int64_t elements = counts[s] * model_.num_q_heads * model_.head_dim;
+      std::copy(row, row + elements, out_[s].begin() + done_[s] * model_.num_q_heads * model_.head_dim);
+      row += elements;
+      done_[s] += counts[s];
+    }
+  }
+
+  void RunAll(Random& random, int64_t max_chunk) {
+    for (bool left = true; left;) {
+      std::vector<int64_t> counts;
+      left = false;
+      for (size_t s = 0; s < qkv_.size(); ++s) {
+        counts.push_back(std::min(Left(s), random.Between(0, max_chunk)));
+        left = left || Left(s) > counts.back();
+      }
+      Run(counts);
+    }
+  }
+
+  const std::vector<float>& out(size_t s) const { return out_[s]; }
+
+ private:
+  int64_t BlockBytes() const {
+    return static_cast<int64_t>(
+        backend_.KvBlockBytes(cache_.type, cache_.block_size, cache_.num_kv_heads, cache_.head_dim));
+  }
+
+  Backend& backend_;
+  const Model& model_;
+  const std::vector<std::vector<float>> qkv_;  // [tokens, width] of each sequence, before rotation
+  const int64_t blocks_per_sequence_;
+  KvCache cache_;
+  Buffer memory_;
+  std::vector<uint32_t> blocks_;
+  std::vector<int64_t> done_;
+  std::vector<std::vector<float>> out_;
+};
+
+std::vector<std::vector<float>> RandomSequences(Random& random, const Model& model, int count, int64_t max_tokens) {
+  std::vector<std::vector<float>> sequences;
+  for (int s = 0; s < count; ++s) sequences.push_back(random.Normals(random.Between(1, max_tokens) * model.width()));
+  return sequences;
+}
+
+// q, k and v of a sequence as attention should see them, in double but for the rounding into the cache.
+std::vector<double> Rotated(const Model& model, const std::vector<float>& qkv) {
+  std::vector<double> result(qkv.begin(), qkv.end());
+  const int64_t half = model.rotary_dim / 2, heads = model.num_q_heads + model.num_kv_heads;
+  for (int64_t t = 0; t < static_cast<int64_t>(qkv.size()) / model.width(); ++t) {
+    for (int64_t h = 0; h < heads; ++h) {
+      double* head = &result[t * model.width() + h * model.head_dim];
+      if (model.norm) {
+        double squares = 0.0;
+        for (int64_t d = 0; d < model.head_dim; ++d) squares += head[d] * head[d];
+        const double inverse = 1.0 / std::sqrt(squares / static_cast<double>(model.head_dim) + 1e-6);
+        const auto& weight = h < model.num_q_heads ? model.q_norm : model.k_norm;
+        for (int64_t d = 0; d < model.head_dim; ++d) head[d] *= inverse * weight[d];
+      }
+      for (int64_t i = 0; i < half; ++i) {
+        const double cos = model.cos[t * half + i], sin = model.sin[t * half + i], a = head[i], b = head[i + half];
+        head[i] = a * cos - b * sin;
+        head[i + half] = b * cos + a * sin;
+      }
+    }
+  }
+  return result;
+}
+
+std::vector<double> Oracle(const Model& model, const std::vector<float>& qkv) {
+  const std::vector<double> rows = Rotated(model, qkv);
+  const int64_t tokens = static_cast<int64_t>(qkv.size()) / model.width(), dim = model.head_dim;
+  const auto at = [&](int64_t token, int64_t head) { return &rows[token * model.width() + head * dim]; };
+  std::vector<double> out;
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t h = 0; h < model.num_q_heads; ++h) {
+      const int64_t kv = h / (model.num_q_heads / model.num_kv_heads);
+      const int64_t first = model.window == 0 ? 0 : std::max<int64_t>(0, t - model.window + 1);
+      std::vector<double> scores;
+      for (int64_t p = first; p <= t; ++p) {
+        const double* k = at(p, model.num_q_heads + kv);
+        scores.push_back(std::inner_product(k, k + dim, at(t, h), 0.0) * model.scale());
+      }
+      const double maximum = *std::max_element(scores.begin(), scores.end());
+      std::vector<double> sums(dim);
+      double total = 0.0;
+      for (int64_t p = first; p <= t; ++p) {
+        const double probability = std::exp(scores[p - first] - maximum);
+        const double* v = at(p, model.num_q_heads + model.num_kv_heads + kv);
+        for (int64_t d = 0; d < dim; ++d) sums[d] += probability * v[d];
+        total += probability;
+      }
+      for (const double sum : sums) out.push_back(sum / total);
+    }
+  }
+  return out;
+}
+
+class AttentionTest : public testing::TestWithParam<Isa> {};
+
+TEST_P(AttentionTest, AgreesWithDoublePrecision) {
+  Random random(11);
+  SCOPED_TRACE(random.Describe());
+  const auto backend = MakeBackend(GetParam(), 2);
+  for (int round = 0; round < 16; ++round) {
+    const Model model = RandomModel(random);
+    SCOPED_TRACE(Describe(model));
+    const auto sequences = RandomSequences(random, model, 2, 90);
+    Steps steps(*backend, model, sequences, 16 * random.Between(1, 3), random);
+    steps.RunAll(random, 60);
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      const std::vector<double> expected = Oracle(model, sequences[s]);
+      // A score is a sum of head_dim products, of size up to |q| |k| scale < 4 * head_dim here; its relative error of
+      // an ulp (2^-24 in fp32, 2^-9 of a bf16 key) turns into an absolute error of the probability's logarithm.
+      const double ulp = model.kv_type == KvType::kFloat32 ? 0x1p-24 * static_cast<double>(model.head_dim) : 0x1p-9;
+      const double bound = ulp * 40.0;
+      for (size_t i = 0; i < expected.size(); ++i) {
+        ASSERT_NEAR(steps.out(s)[i], expected[i], bound) << "sequence " << s << " element " << i;
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTest, BitsDependOnNothingElse) {
+  Random random(12);
+  SCOPED_TRACE(random.Describe());
+  const auto one_thread = MakeBackend(GetParam(), 1);
+  const auto two_threads = MakeBackend(GetParam(), 2);
+  const auto four_threads = MakeBackend(GetParam(), 4);
+  Backend* const backends[] = {one_thread.get(), two_threads.get(), four_threads.get()};
+  for (int round = 0; round < 8; ++round) {
+    const Model model = RandomModel(random);
+    SCOPED_TRACE(Describe(model));
+    const auto sequences = RandomSequences(random, model, 4, 100);
+    Steps together(*backends[round % 3], model, sequences, 16 * random.Between(1, 8), random);
+    together.RunAll(random, 1 << random.Between(0, 6));
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      Steps alone(*one_thread, model, {sequences[s]}, 16 * random.Between(1, 8), random);
+      alone.Run({alone.Left(0)});
+      ASSERT_TRUE(SameBits(alone.out(0), together.out(s))) << "sequence " << s;
+    }
+  }
+}
+
+// A broken token may break those that see it, never those before it in the same call.
+TEST_P(AttentionTest, LaterTokensAreNotSeen) {
+  Random random(13);
+  SCOPED_TRACE(random.Describe());
+  const auto backend = MakeBackend(GetParam(), 2);
+  for (int round = 0; round < 8; ++round) {
+    const Model model = RandomModel(random);
+    SCOPED_TRACE(Describe(model));
+    auto sequence = random.Normals(60 * model.width());
+    Steps clean(*backend, model, {sequence}, 16, random);
+    clean.Run({60});
+    const int64_t broken = random.Between(1, 59);
+    std::fill_n(sequence.begin() + broken * model.width(), model.width(), std::numeric_limits<float>::infinity());
+    Steps stained(*backend, model, {sequence}, 16, random);
+    stained.Run({60});
+    const int64_t before = broken * model.num_q_heads * model.head_dim;
+    EXPECT_TRUE(SameBits({clean.out(0).begin(), clean.out(0).begin() + before},
+                         {stained.out(0).begin(), stained.out(0).begin() + before}))
+        << "token " << broken;
+    EXPECT_TRUE(std::isnan(stained.out(0)[before]));
+  }
+}
+
+TEST_P(AttentionTest, ABrokenQueryIsNotHidden) {
+  Random random(15);
+  SCOPED_TRACE(random.Describe());
+  const auto backend = MakeBackend(GetParam(), 1);
+  Model model = RandomModel(random);
+  model.norm = false;
+  auto sequence = random.Normals(20 * model.width());
+  sequence[18 * model.width()] = std::numeric_limits<float>::quiet_NaN();
+  Steps steps(*backend, model, {sequence}, 16, random);
+  steps.Run({20});
+  const auto first_output = [&](int64_t token) { return steps.out(0)[token * model.num_q_heads * model.head_dim]; };
+  EXPECT_FALSE(std::isnan(first_output(17)));
+  EXPECT_TRUE(std::isnan(first_output(18)));
+  EXPECT_FALSE(std::isnan(first_output(19)));
+}
+
+TEST_P(AttentionTest, BitsOfTheReference) {
+  Random random(14);
+  SCOPED_TRACE(random.Describe());
+  const auto backend = MakeBackend(GetParam(), 2);
+  const auto reference = MakeBackend(Isa::kReference, 1);
+  for (int round = 0; round < 8; ++round) {
+    const Model model = RandomModel(random);
+    SCOPED_TRACE(Describe(model));
+    const auto sequences = RandomSequences(random, model, 1, 60);
+    Steps expected(*reference, model, sequences, 16, random), actual(*backend, model, sequences, 32, random);
+    expected.Run({expected.Left(0)});
+    actual.Run({actual.Left(0)});
+    ASSERT_TRUE(SameBits(actual.out(0), expected.out(0)));
+  }
+}
+
+TEST_P(AttentionTest, NoHeadsOrNoTokens) {
+  const auto backend = MakeBackend(GetParam(), 2);
+  EXPECT_EQ(backend->KvBlockBytes(KvType::kBFloat16, 16, 0, 64), 0u);
+  const uint32_t starts[] = {0, 0}, position[] = {0};
+  const float table[32] = {};
+  SequenceLayout layout = {1, 0, starts, nullptr, starts, nullptr};
+  KvCache cache = {nullptr, KvType::kBFloat16, 1, 16, 1, 64};
+  backend->RopeStore({nullptr, 2, 64, table, table, nullptr, nullptr, 0.0f, layout, cache});
+  backend->Attention({nullptr, 2, 1.0f, 0, layout, cache, nullptr});
+  const uint32_t one_token[] = {0, 1};
+  cache.num_kv_heads = 0;
+  layout = {1, 1, one_token, nullptr, starts, position};
+  backend->RopeStore({nullptr, 0, 64, table, table, nullptr, nullptr, 0.0f, layout, cache});
+  backend->Attention({nullptr, 0, 1.0f, 0, layout, cache, nullptr});
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryIsa, AttentionTest, testing::ValuesIn(SupportedIsas()),
+                         [](const auto& info) { return IsaName(info.param); });
+
+}  // namespace
+}  // namespace slmmesh::kernels

@@ -1,0 +1,35 @@
+// AVX-512 F, BW, VL, DQ: 32 registers hold 6 rows x 64 columns of sums.
+#include "kernels/cpu/attention_kernel.h"
+#include "kernels/cpu/avx512/vec16.h"
+#include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/row_kernels.h"
+#include "kernels/cpu/tile_kernel.h"
+
+namespace slmmesh::kernels {
+namespace {
+
+using avx512::Vec16;
+
+template <typename Weight>
+constexpr MatMulKernels kMatMul = {
+    sizeof(float),
+    PackRowsFloat32,
+    {TileKernel<Vec16, Weight, 1, 4>::Run, TileKernel<Vec16, Weight, 2, 4>::Run, TileKernel<Vec16, Weight, 3, 4>::Run,
+     TileKernel<Vec16, Weight, 4, 4>::Run, TileKernel<Vec16, Weight, 5, 4>::Run, TileKernel<Vec16, Weight, 6, 4>::Run}};
+
+}  // namespace
+
+const KernelTable& Avx512Kernels() {
+  static const KernelTable table = {
+      .isa = Isa::kAvx512,
+      .matmul = {kMatMul<float>, kMatMul<BFloat16>},
+      .rms_norm = RowKernels<Vec16>::RmsNorm,
+      .add_rms_norm = RowKernels<Vec16>::AddRmsNorm,
+      .silu_mul = RowKernels<Vec16>::SiluMul,
+      .attention = {AttentionKernel<Vec16, float>::Run, AttentionKernel<Vec16, BFloat16>::Run},
+  };
+  return table;
+}
+
+}  // namespace slmmesh::kernels

@@ -1,0 +1,134 @@
+// The backend over a table of kernels: checks bounds, splits work over the pool.
+#include <algorithm>
+#include <cstdlib>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/kv_layout.h"
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/memory.h"
+#include "kernels/cpu/pack.h"
+#include "kernels/cpu/rope.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace slmmesh::kernels {
+namespace {
+
+constexpr int64_t kElementsPerTask = 8 * 1024;  // of elementwise work: a few microseconds, worth waking a worker for
+
+int64_t Size(KvType type) { return type == KvType::kFloat32 ? 4 : 2; }
+int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Thread rule: one thread at a time, as it stands for one stream of work; PackPanel, Allocate and Free from any.
+class CpuBackend : public Backend {
+ public:
+  CpuBackend(const KernelTable& kernels, int threads) : kernels_(kernels), pool_(threads), matmul_(kernels, pool_) {}
+
+  std::string Describe() const override {
+    const std::string threads = pool_.threads() == 1 ? "1 thread" : std::to_string(pool_.threads()) + " threads";
+    return std::string("cpu ") + IsaName(kernels_.isa) + ", " + threads;
+  }
+
+  void* Allocate(size_t bytes) override { return AllocatePages(bytes); }
+  void Free(void* pointer) override { FreePages(pointer); }
+
+  size_t PackedBytes(WeightType type, int64_t n, int64_t k) const override {
+    return static_cast<size_t>(DivideUp(n, kPanelColumns) * kPanelColumns * k * (type == WeightType::kFloat32 ? 4 : 2));
+  }
+  void PackPanel(WeightType type, const float* rows_f32, int64_t rows, int64_t panel, int64_t k,
+                 void* packed) const override {
+    PackWeightPanel(type, rows_f32, rows, panel, k, packed);
+  }
+
+  size_t KvBlockBytes(KvType type, int64_t block_size, int64_t num_kv_heads, int64_t head_dim) const override {
+    return static_cast<size_t>(KvLayout{block_size, num_kv_heads, head_dim}.block_elements() * Size(type));
+  }
+
+  void MatMul(const MatMulArgs& args) override { matmul_.Run(args); }
+
+  void RmsNorm(const float* x, const float* weight, float epsilon, int64_t m, int64_t h, float* y) override {
+    ForRows(m, h, [&](int64_t row) { kernels_.rms_norm(x + row * h, weight, epsilon, h, y + row * h); });
+  }
+  void AddRmsNorm(float* residual, const float* delta, const float* weight, float epsilon, int64_t m, int64_t h,
+                  float* y) override {
+    ForRows(m, h, [&](int64_t row) {
+      kernels_.add_rms_norm(residual + row * h, delta + row * h, weight, epsilon, h, y + row * h);
+    });
+  }
+  void SiluMul(const float* gate_up, int64_t m, int64_t i, float* y) override {
+    ForRows(m, i, [&](int64_t row) {
+      const float* gate = gate_up + row * 2 * i;
+      kernels_.silu_mul(gate, gate + i, i, y + row * i);
+    });
+  }
+  void Add(float* a, const float* b, int64_t count) override {
+    ForRows(DivideUp(count, kElementsPerTask), kElementsPerTask, [&](int64_t task) {
+      const int64_t end = std::min(count, (task + 1) * kElementsPerTask);
+      for (int64_t i = task * kElementsPerTask; i < end; ++i) a[i] += b[i];
+    });
+  }
+
+  void RopeStore(const RopeStoreArgs& args) override {
+    const SequenceLayout& layout = args.sequences;
+    const int64_t width = (args.num_q_heads + 2 * args.cache.num_kv_heads) * args.cache.head_dim;
+    CheckCache(args.cache);
+    ForRows(layout.num_tokens, width, [&](int64_t token) {
+      const uint32_t* end = layout.query_start + layout.num_sequences + 1;
+      const int64_t sequence = std::upper_bound(layout.query_start, end, token) - layout.query_start - 1;
+      RopeStoreToken(args, kernels_, sequence, token);
+    });
+  }
+
+  void Attention(const AttentionArgs& args) override {
+    if (args.cache.num_kv_heads == 0 || args.num_q_heads == 0) return;
+    CheckCache(args.cache);
+    if (args.num_q_heads % args.cache.num_kv_heads != 0) std::abort();
+    const SequenceLayout& layout = args.sequences;
+    const int64_t group = args.num_q_heads / args.cache.num_kv_heads;
+    const auto rows = [&](int64_t s) { return (layout.query_start[s + 1] - layout.query_start[s]) * group; };
+    task_start_.assign(1, 0);  // per sequence; keeps its capacity
+    for (int64_t s = 0; s < layout.num_sequences; ++s) {
+      task_start_.push_back(task_start_.back() + args.cache.num_kv_heads * DivideUp(rows(s), kAttentionRows));
+    }
+    pool_.For(task_start_.back(), [&](int64_t index, int /*worker*/) {
+      const int64_t s = std::upper_bound(task_start_.begin(), task_start_.end(), index) - task_start_.begin() - 1;
+      const int64_t row_blocks = DivideUp(rows(s), kAttentionRows);
+      const int64_t task = index - task_start_[s];
+      const int64_t row = task % row_blocks * kAttentionRows;
+      kernels_.attention[static_cast<int>(args.cache.type)](
+          {&args, s, task / row_blocks, row, std::min(row + kAttentionRows, rows(s))});
+    });
+  }
+
+ private:
+  static void CheckCache(const KvCache& cache) {
+    if (cache.head_dim % 2 != 0 || cache.head_dim > 256 || cache.block_size % kAttentionChunk != 0) std::abort();
+  }
+
+  // body(row) for rows of `width` elements, several rows to a task.
+  template <typename Body>
+  void ForRows(int64_t rows, int64_t width, Body body) {
+    const int64_t tasks = std::min(rows, DivideUp(rows * width, kElementsPerTask));
+    pool_.For(tasks, [&](int64_t task, int /*worker*/) {
+      for (int64_t row = task * rows / tasks; row < (task + 1) * rows / tasks; ++row) body(row);
+    });
+  }
+
+  const KernelTable& kernels_;
+  ThreadPool pool_;
+  MatMulRunner matmul_;
+  std::vector<int64_t> task_start_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> CreateCpuBackend(const CpuOptions& options) {
+  const std::vector<Isa> isas = SupportedIsas();
+  const Isa isa = options.automatic_isa ? isas.back() : options.isa;
+  if (std::find(isas.begin(), isas.end(), isa) == isas.end()) return nullptr;
+  const int threads = options.threads > 0 ? options.threads : ThreadPool::AvailableCpus();
+  return std::make_unique<CpuBackend>(KernelsFor(isa), threads);
+}
+
+}  // namespace slmmesh::kernels

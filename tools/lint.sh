@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# clang-format, clang-tidy, headers self-contained, cargo fmt and clippy: nothing may be said.
+# usage: lint.sh BUILD [FILE …]   (files: the .cc files to look at; all when absent)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=$1
+shift
+jobs=$(nproc)
+
+mapfile -t sources < <(git ls-files -co --exclude-standard '*.cc' '*.h' | xargs ls 2> /dev/null)
+echo "clang-format: ${#sources[@]} files"
+clang-format --dry-run --Werror "${sources[@]}"
+
+# Kernels of other instruction sets are built with flags of their own; clang-tidy takes them from the compile commands.
+if [ $# -gt 0 ]; then files=("$@"); else mapfile -t files < <(git ls-files -co --exclude-standard '*.cc'); fi
+echo "clang-tidy: ${#files[@]} files"
+printf '%s\n' "${files[@]}" | xargs -P "$jobs" -n 4 clang-tidy -p "$build" --quiet 2> "$build/tidy.log" || {
+  grep -E 'error:' "$build/tidy.log" || true
+  exit 1
+}
+
+mapfile -t headers < <(git ls-files -co --exclude-standard '*.h' | grep -v -e '^text/rust/' -e 'vec16.h$')
+echo "headers are self-contained: ${#headers[@]} files"
+printf '%s\n' "${headers[@]}" | xargs -P "$jobs" -I {} \
+  g++ -std=c++20 -fsyntax-only -x c++ -I . -I "$build/proto" -Wno-pragma-once-outside-header {}
+
+echo "cargo fmt, clippy"
+(cd text/rust && cargo fmt --check && cargo clippy --quiet --locked --target-dir "../../$build/text-rust-lint" -- -D warnings)
+echo "lint: clean"

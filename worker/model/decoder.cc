@@ -1,0 +1,232 @@
+#include "worker/model/decoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "common/status.h"
+#include "worker/model/rope.h"
+#include "worker/model/step_check.h"
+
+namespace slmmesh {
+namespace {
+
+absl::StatusOr<int64_t> ChooseMaxModelLen(const ModelConfig& config, int64_t wanted) {
+  if (wanted == 0) return config.max_positions;
+  if (wanted >= 1 && wanted <= LongestContext(config)) return wanted;
+  return absl::InvalidArgumentError(absl::StrCat("maxModelLen is ", wanted, ": this model reaches from 1 to ",
+                                                 LongestContext(config), " positions; use a value in that range"));
+}
+
+kernels::SequenceLayout LayoutOf(const StepBatch& batch) {
+  return {batch.num_sequences(),    batch.num_tokens(),       batch.query_start.data(),
+          batch.block_table.data(), batch.block_start.data(), batch.positions.data()};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const Checkpoint> checkpoint,
+                                                   kernels::Backend* backend, const ModelOptions& options) {
+  return Decoder::Create(std::move(checkpoint), backend, options);
+}
+
+absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(std::shared_ptr<const Checkpoint> checkpoint,
+                                                         kernels::Backend* backend, const ModelOptions& options) {
+  const ModelConfig& config = checkpoint->config();
+  ASSIGN_OR_RETURN(const int64_t max_model_len, ChooseMaxModelLen(config, options.max_model_len));
+  ASSIGN_OR_RETURN(ShardPlan plan, PlanShard(config, options.rank, options.size));
+  ASSIGN_OR_RETURN(ModelWeights weights,
+                   LoadModelWeights(*checkpoint, plan, backend, options.weights, options.progress));
+  std::unique_ptr<Decoder> decoder(
+      new Decoder(std::move(checkpoint), backend, std::move(plan), std::move(weights), max_model_len));
+  RETURN_IF_ERROR(decoder->FillRope());
+  return decoder;
+}
+
+Decoder::Decoder(std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend, ShardPlan plan,
+                 ModelWeights weights, int64_t max_model_len)
+    : checkpoint_(std::move(checkpoint)),
+      config_(checkpoint_->config()),
+      backend_(backend),
+      plan_(std::move(plan)),
+      weights_(std::move(weights)),
+      max_model_len_(max_model_len) {}
+
+absl::Status Decoder::FillRope() {
+  const size_t bytes = max_model_len_ * config_.rotary_dim / 2 * sizeof(float);
+  ASSIGN_OR_RETURN(rope_cos_, Buffer::Create(backend_, bytes, "rotary tables"));
+  ASSIGN_OR_RETURN(rope_sin_, Buffer::Create(backend_, bytes, "rotary tables"));
+  FillRopeTables(ComputeRopeFrequencies(config_, max_model_len_), max_model_len_, rope_cos_.floats(),
+                 rope_sin_.floats());
+  return absl::OkStatus();
+}
+
+uint64_t Decoder::KvBytesPerBlock(kernels::KvType type, int64_t block_size) const {
+  if (plan_.kv_heads.size() == 0) return 0;
+  return config_.num_layers * backend_->KvBlockBytes(type, block_size, plan_.kv_heads.size(), config_.head_dim);
+}
+
+absl::Status Decoder::ResetKvCache(const KvCacheOptions& options) {
+  if (options.num_blocks < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("KV cache: num_blocks is ", options.num_blocks, ": at least 1"));
+  }
+  if (options.block_size < 1 || options.block_size % kernels::kAttentionChunk != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("KV cache: block_size is ", options.block_size, ": use a multiple of ", kernels::kAttentionChunk));
+  }
+  kv_cache_.clear();  // frees the old cache before the new one is asked for
+  kv_options_ = {};
+  const uint64_t layer_bytes =
+      KvBytesPerBlock(options.type, options.block_size) / config_.num_layers * options.num_blocks;
+  std::vector<Buffer> cache(config_.num_layers);
+  for (Buffer& layer : cache) {
+    ASSIGN_OR_RETURN(layer, Buffer::Create(backend_, layer_bytes, "the KV cache"));
+  }
+  kv_cache_ = std::move(cache);
+  kv_options_ = options;
+  return absl::OkStatus();
+}
+
+// T tokens, L logit rows. Ranks differ in the heads, MLP columns and vocabulary columns that they own; residual and
+// normed hold the same bits on all of them.
+absl::Status Decoder::Forward(const StepBatch& batch, Communicator& communicator, absl::Span<const float>* logits) {
+  RETURN_IF_ERROR(PrepareStep(batch, communicator));
+  const int64_t tokens = batch.num_tokens();
+  const int64_t hidden = config_.hidden_size;
+  const float epsilon = static_cast<float>(config_.rms_norm_epsilon);
+  float* residual = scratch_.residual.floats();  // [T, hidden]
+  float* normed = scratch_.normed.floats();      // [T, hidden]
+  float* delta = scratch_.delta.floats();        // [T, hidden]
+
+  Embed(batch);
+  backend_->RmsNorm(residual, weights_.layers[0].attention_norm.floats(), epsilon, tokens, hidden, normed);
+  for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
+    const LayerWeights& weights = weights_.layers[layer];
+    Attend(layer, batch);
+    RETURN_IF_ERROR(JoinRanks(plan_.attention, weights.output_bias, tokens, communicator));
+    backend_->AddRmsNorm(residual, delta, weights.mlp_norm.floats(), epsilon, tokens, hidden, normed);
+
+    FeedForward(layer, tokens);
+    RETURN_IF_ERROR(JoinRanks(plan_.mlp, weights.down_bias, tokens, communicator));
+    if (layer + 1 == config_.num_layers) break;  // the last sum is finished for the logit rows alone
+    backend_->AddRmsNorm(residual, delta, weights_.layers[layer + 1].attention_norm.floats(), epsilon, tokens, hidden,
+                         normed);
+  }
+
+  const int64_t rows = static_cast<int64_t>(batch.logit_rows.size());
+  if (rows > 0 && plan_.vocab.size() > 0) {
+    KeepLogitRows(batch);  // residual, delta: [L, hidden]
+    backend_->AddRmsNorm(residual, delta, weights_.final_norm.floats(), epsilon, rows, hidden, normed);
+    MultiplyColumns(weights_.head, normed, Buffer(), rows, scratch_.logits.floats());
+  }
+  *logits = {scratch_.logits.floats(), static_cast<size_t>(rows * plan_.vocab.size())};
+  return absl::OkStatus();
+}
+
+// normed [T, hidden] → delta [T, hidden], this rank's part of the attention block.
+void Decoder::Attend(int64_t layer, const StepBatch& batch) {
+  if (plan_.kv_heads.size() == 0) return;
+  const LayerWeights& weights = weights_.layers[layer];
+  const int64_t tokens = batch.num_tokens();
+  float* qkv = scratch_.qkv.floats();              // [T, (q_heads + 2 * kv_heads) * head_dim]
+  float* attention = scratch_.attention.floats();  // [T, q_heads * head_dim]
+  const kernels::KvCache cache = {kv_cache_[layer].data(), kv_options_.type,      kv_options_.num_blocks,
+                                  kv_options_.block_size,  plan_.kv_heads.size(), config_.head_dim};
+
+  MultiplyColumns(weights.qkv, scratch_.normed.floats(), weights.qkv_bias, tokens, qkv);
+
+  kernels::RopeStoreArgs rope;
+  rope.qkv = qkv;
+  rope.num_q_heads = plan_.q_heads.size();
+  rope.rotary_dim = config_.rotary_dim;
+  rope.cos = rope_cos_.floats();
+  rope.sin = rope_sin_.floats();
+  rope.q_norm = weights.q_norm.floats();
+  rope.k_norm = weights.k_norm.floats();
+  rope.norm_epsilon = static_cast<float>(config_.rms_norm_epsilon);
+  rope.sequences = LayoutOf(batch);
+  rope.cache = cache;
+  backend_->RopeStore(rope);
+
+  kernels::AttentionArgs attend;
+  attend.qkv = qkv;
+  attend.num_q_heads = plan_.q_heads.size();
+  attend.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
+  attend.sliding_window = config_.sliding_window[layer];
+  attend.sequences = LayoutOf(batch);
+  attend.cache = cache;
+  attend.out = attention;
+  backend_->Attention(attend);
+
+  MultiplyRows(weights.output, attention, plan_.attention, tokens, scratch_.delta.floats());
+}
+
+// normed [T, hidden] → delta [T, hidden], this rank's part of the MLP block.
+void Decoder::FeedForward(int64_t layer, int64_t tokens) {
+  if (plan_.mlp.columns.size() == 0) return;
+  const LayerWeights& weights = weights_.layers[layer];
+  float* gate_up = scratch_.gate_up.floats();  // [T, 2 * mlp columns]
+  float* mlp = scratch_.mlp.floats();          // [T, mlp columns]
+  MultiplyColumns(weights.gate_up, scratch_.normed.floats(), weights.gate_up_bias, tokens, gate_up);
+  backend_->SiluMul(gate_up, tokens, plan_.mlp.columns.size(), mlp);
+  MultiplyRows(weights.down, mlp, plan_.mlp, tokens, scratch_.delta.floats());
+}
+
+// delta: this rank's partial sums → the sums over all ranks, plus the bias.
+absl::Status Decoder::JoinRanks(const RowParallelShare& share, const Buffer& bias, int64_t tokens,
+                                Communicator& communicator) {
+  const int64_t hidden = config_.hidden_size;
+  float* delta = scratch_.delta.floats();
+  RETURN_IF_ERROR(communicator.AllReduceSum({delta, static_cast<size_t>(tokens * hidden)}, share.contributors));
+  if (bias.floats() == nullptr) return absl::OkStatus();
+  for (int64_t token = 0; token < tokens; ++token) backend_->Add(delta + token * hidden, bias.floats(), hidden);
+  return absl::OkStatus();
+}
+
+// y[m, rows] = x[m, columns] · matrix^T + bias: each rank has some of the rows and all columns, one leaf.
+void Decoder::MultiplyColumns(const PackedMatrix& matrix, const float* x, const Buffer& bias, int64_t m, float* y) {
+  const int64_t one_leaf[] = {0, matrix.columns};
+  backend_->MatMul({x, matrix.columns, matrix.packed.data(), matrix.type, bias.floats(), y, matrix.rows, m, matrix.rows,
+                    matrix.columns, one_leaf, 1});
+}
+
+// y[m, rows] = x[m, columns] · matrix^T: each rank has all rows and the columns of its leaves.
+void Decoder::MultiplyRows(const PackedMatrix& matrix, const float* x, const RowParallelShare& share, int64_t m,
+                           float* y) {
+  backend_->MatMul({x, matrix.columns, matrix.packed.data(), matrix.type, nullptr, y, matrix.rows, m, matrix.rows,
+                    matrix.columns, share.leaf_start.data(), share.num_leaves()});
+}
+
+absl::Status Decoder::PrepareStep(const StepBatch& batch, const Communicator& communicator) {
+  if (communicator.size() != plan_.size || communicator.rank() != plan_.rank) {
+    return absl::InvalidArgumentError(absl::StrCat("rank ", plan_.rank, " of ", plan_.size, " was given rank ",
+                                                   communicator.rank(), " of ", communicator.size()));
+  }
+  if (kv_options_.num_blocks == 0) return absl::FailedPreconditionError("the model has no KV cache");
+  RETURN_IF_ERROR(
+      CheckStepBatch(batch, {config_.vocab_size, max_model_len_, kv_options_.num_blocks, kv_options_.block_size}));
+  return scratch_.Reserve(backend_, config_, plan_, batch.num_tokens(), static_cast<int64_t>(batch.logit_rows.size()));
+}
+
+void Decoder::Embed(const StepBatch& batch) {
+  const int64_t hidden = config_.hidden_size;
+  float* row = scratch_.residual.floats();
+  for (const uint32_t token : batch.tokens) {
+    ReadTensor(weights_.embedding, token, token + 1, 0, hidden, row);
+    row += hidden;
+  }
+}
+
+// Moves the rows whose logits are wanted to the front. They ascend, so no row is overwritten before it is moved.
+void Decoder::KeepLogitRows(const StepBatch& batch) {
+  const int64_t hidden = config_.hidden_size;
+  for (float* rows : {scratch_.residual.floats(), scratch_.delta.floats()}) {
+    float* next = rows;
+    for (const uint32_t row : batch.logit_rows) {
+      std::copy_n(rows + row * hidden, hidden, next);
+      next += hidden;
+    }
+  }
+}
+
+}  // namespace slmmesh

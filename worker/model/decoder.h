@@ -1,0 +1,58 @@
+// The Llama-shaped decoder (Llama, Mistral, Qwen2, Qwen3): one rank's shard and its forward pass.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "worker/model/buffer.h"
+#include "worker/model/model.h"
+#include "worker/model/model_weights.h"
+#include "worker/model/shard_plan.h"
+#include "worker/model/step_scratch.h"
+
+namespace slmmesh {
+
+class Decoder : public Model {
+ public:
+  // As Model::Load.
+  static absl::StatusOr<std::unique_ptr<Decoder>> Create(std::shared_ptr<const Checkpoint> checkpoint,
+                                                         kernels::Backend* backend, const ModelOptions& options);
+
+  const ModelConfig& config() const override { return config_; }
+  int64_t max_model_len() const override { return max_model_len_; }
+  uint64_t weight_bytes() const override { return weights_.bytes; }
+  uint64_t KvBytesPerBlock(kernels::KvType type, int64_t block_size) const override;
+  absl::Status ResetKvCache(const KvCacheOptions& options) override;
+  absl::Span<const int64_t> vocab_columns() const override { return plan_.vocab_columns; }
+  absl::Status Forward(const StepBatch& batch, Communicator& communicator, absl::Span<const float>* logits) override;
+
+ private:
+  Decoder(std::shared_ptr<const Checkpoint> checkpoint, kernels::Backend* backend, ShardPlan plan, ModelWeights weights,
+          int64_t max_model_len);
+
+  absl::Status FillRope();
+  absl::Status PrepareStep(const StepBatch& batch, const Communicator& communicator);
+  void Embed(const StepBatch& batch);
+  void Attend(int64_t layer, const StepBatch& batch);
+  void FeedForward(int64_t layer, int64_t tokens);
+  absl::Status JoinRanks(const RowParallelShare& share, const Buffer& bias, int64_t tokens, Communicator& communicator);
+  void KeepLogitRows(const StepBatch& batch);
+  void MultiplyColumns(const PackedMatrix& matrix, const float* x, const Buffer& bias, int64_t m, float* y);
+  void MultiplyRows(const PackedMatrix& matrix, const float* x, const RowParallelShare& share, int64_t m, float* y);
+
+  const std::shared_ptr<const Checkpoint> checkpoint_;
+  const ModelConfig& config_;  // the checkpoint's
+  kernels::Backend* const backend_;
+  const ShardPlan plan_;
+  const ModelWeights weights_;
+  const int64_t max_model_len_;
+  Buffer rope_cos_;  // [max_model_len, rotary_dim / 2]
+  Buffer rope_sin_;
+
+  KvCacheOptions kv_options_;     // num_blocks 0: there is no cache
+  std::vector<Buffer> kv_cache_;  // by layer
+  StepScratch scratch_;
+};
+
+}  // namespace slmmesh

@@ -1,0 +1,35 @@
+// The weights in memory: they outlive the epochs of groups, and are read again only for another cut of the model.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "worker/checkpoint/checkpoint.h"
+#include "worker/model/model.h"
+#include "worker/server/worker_config.h"
+#include "worker/server/worker_metrics.h"
+
+namespace slmmesh {
+
+// One thread.
+class ModelStore {
+ public:
+  ModelStore(const WorkerConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
+             std::unique_ptr<kernels::Backend> backend, WorkerMetrics* metrics);
+
+  // The shard of `rank` of `size`; valid until a call for another one.
+  absl::StatusOr<Model*> Get(int rank, int size, const std::function<void(double fraction)>& progress);
+
+ private:
+  const WorkerConfig& config_;
+  const std::shared_ptr<const Checkpoint> checkpoint_;
+  const std::unique_ptr<kernels::Backend> backend_;  // outlives the model
+  WorkerMetrics* const metrics_;
+  std::unique_ptr<Model> model_;
+  int rank_ = 0;
+  int size_ = 0;
+};
+
+}  // namespace slmmesh

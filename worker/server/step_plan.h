@@ -1,0 +1,26 @@
+// A step's batch as rank 0 sends it to the other ranks (proto group.proto).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "worker/model/step_batch.h"
+
+namespace slmmesh {
+
+enum class PlanKind {
+  kStep,       // run the batch, give the logits
+  kKeepAlive,  // nothing to run: answer that you are there
+  kShutDown,   // the epoch ends in order
+};
+
+struct StepPlan {
+  PlanKind kind = PlanKind::kKeepAlive;
+  StepBatch batch;  // with kStep
+};
+
+std::string EncodeStepPlan(PlanKind kind, uint64_t step, const StepBatch& batch);
+absl::StatusOr<StepPlan> DecodeStepPlan(const std::string& bytes);
+
+}  // namespace slmmesh

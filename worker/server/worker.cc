@@ -1,0 +1,145 @@
+#include "worker/server/worker.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/admin_server.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/net.h"
+#include "common/random.h"
+#include "common/status.h"
+#include "worker/model/rope.h"
+#include "worker/server/head_client.h"
+#include "worker/server/host.h"
+#include "worker/server/model_info.h"
+#include "worker/server/model_store.h"
+#include "worker/server/seat_keeper.h"
+#include "worker/server/worker_server.h"
+
+namespace slmmesh {
+namespace {
+
+absl::Status CheckMaxModelLen(const WorkerConfig& config, const Checkpoint& checkpoint) {
+  const int64_t longest = LongestContext(checkpoint.config());
+  if (config.max_model_len <= longest) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--max-model-len=", config.max_model_len, ": this model reaches ",
+                                                 longest, " positions; give at most that"));
+}
+
+class WorkerImpl : public Worker {
+ public:
+  explicit WorkerImpl(const WorkerConfig& config) : config_(config), metrics_(&registry_, config_.served_model_name) {}
+  ~WorkerImpl() override {
+    if (head_ != nullptr) head_->Leave();  // no assignment comes any more
+  }
+
+  absl::Status StartParts();
+  std::string grpc_address() const override { return AddressOf(server_->port()); }
+  std::string exchange_address() const override { return AddressOf(listener_->port()); }
+  std::string admin_address() const override { return admin_ == nullptr ? "" : AddressOf(admin_->port()); }
+  std::string RenderMetrics() const override { return registry_.RenderText(); }
+  bool Drain() override {
+    const bool is_over = keeper_->Drain(config_.drain_timeout);
+    head_->Leave();
+    return is_over;
+  }
+
+ private:
+  std::string AddressOf(int port) const { return JoinHostPort(config_.advertise_host, static_cast<uint16_t>(port)); }
+  absl::Status StartServers();
+  void StartKeeper(std::unique_ptr<kernels::Backend> backend);
+  absl::Status StartAdmin();
+  v1::Offer DescribeOffer() const;
+
+  const WorkerConfig config_;
+  Metrics registry_;
+  WorkerMetrics metrics_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  SeatLeader leader_;
+  std::unique_ptr<ExchangeListener> listener_;
+  std::unique_ptr<WorkerServer> server_;
+  std::unique_ptr<ModelStore> models_;
+  std::unique_ptr<HeadClient> head_;
+  std::unique_ptr<SeatKeeper> keeper_;  // reports through head_
+  std::unique_ptr<AdminServer> admin_;
+};
+
+absl::Status WorkerImpl::StartParts() {
+  ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(config_.model, config_.sha256));
+  RETURN_IF_ERROR(CheckMaxModelLen(config_, *checkpoint_));
+  std::unique_ptr<kernels::Backend> backend = kernels::CreateCpuBackend(config_.cpu);
+  if (backend == nullptr) return absl::InvalidArgumentError("--isa: this machine lacks that instruction set");
+  RETURN_IF_ERROR(StartServers());
+  head_ = HeadClient::Create({config_.head, config_.tls, config_.cluster, DescribeOffer()});
+  StartKeeper(std::move(backend));
+  RETURN_IF_ERROR(StartAdmin());
+  head_->Start({[this](const v1::Assignment& assignment) { keeper_->Assign(assignment); },
+                [this](const v1::Release& release) { keeper_->Release(release); }});
+  return absl::OkStatus();
+}
+
+absl::Status WorkerImpl::StartServers() {
+  ASSIGN_OR_RETURN(listener_, ExchangeListener::Start({config_.exchange_listen, config_.tls, config_.cluster}));
+  WorkerServer::Options options;
+  options.address = config_.listen;
+  options.tls = config_.tls;
+  options.cluster = config_.cluster;
+  options.model = DescribeModel(config_, *checkpoint_, absl::ToUnixSeconds(absl::Now()));
+  options.leader = &leader_;
+  options.metrics = &metrics_;
+  ASSIGN_OR_RETURN(server_, WorkerServer::Start(std::move(options)));
+  return absl::OkStatus();
+}
+
+v1::Offer WorkerImpl::DescribeOffer() const {
+  v1::Offer offer;
+  offer.set_worker_id(config_.worker_id);
+  offer.set_incarnation(RandomUint64() | 1);  // never 0
+  offer.set_worker_group(config_.worker_group);
+  offer.set_tensor_parallel_size(static_cast<uint32_t>(config_.tensor_parallel_size));
+  offer.set_model_key(ModelKey(config_, *checkpoint_));
+  offer.set_accelerator("cpu");
+  offer.set_memory_bytes(AvailableMemoryBytes());
+  offer.set_host_id(HostId());
+  offer.set_endpoint(grpc_address());
+  offer.set_exchange_endpoint(exchange_address());
+  return offer;
+}
+
+void WorkerImpl::StartKeeper(std::unique_ptr<kernels::Backend> backend) {
+  models_ = std::make_unique<ModelStore>(config_, checkpoint_, std::move(backend), &metrics_);
+  SessionContext context;
+  context.config = &config_;
+  context.checkpoint = checkpoint_.get();
+  context.models = models_.get();
+  context.listener = listener_.get();
+  context.leader = &leader_;
+  context.metrics = &metrics_;
+  context.report = [this](const v1::WorkerStatus& status) { head_->SetStatus(status); };
+  context.report_load = [this](const v1::LoadReport& load) { head_->SetLoad(load); };
+  keeper_ = std::make_unique<SeatKeeper>(std::move(context));
+}
+
+absl::Status WorkerImpl::StartAdmin() {
+  if (config_.admin_listen.empty()) return absl::OkStatus();
+  AdminServer::Options options;
+  options.address = config_.admin_listen;
+  options.tls = config_.tls;
+  options.cluster = config_.cluster;
+  options.metrics = &registry_;
+  options.ready = [this] { return keeper_->IsServing(); };
+  ASSIGN_OR_RETURN(admin_, AdminServer::Start(std::move(options)));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const WorkerConfig& config) {
+  auto worker = std::make_unique<WorkerImpl>(config);
+  RETURN_IF_ERROR(worker->StartParts());
+  return worker;
+}
+
+}  // namespace slmmesh

@@ -54,7 +54,6 @@ class Planner {
   void VacateSeatsOfTheGone() {
     for (auto& [group_id, group] : plan_.groups) {
       for (Seat& seat : group.seats) {
-        if (seat.vacant()) continue;
         const auto member = members_.find(seat.worker_id);
         const bool sits = member != members_.end() && member->second.offer.incarnation() == seat.incarnation &&
                           PoolOf(member->second) == PoolOf(group);

@@ -253,21 +253,14 @@ class HeadService : public v1::Head::CallbackService {
 };
 
 void JoinStream::OnReadDone(bool ok) {
-  absl::Status status = absl::OkStatus();
-  if (ok) {
-    status = service_.Update([this](Membership& membership) {
-      if (incoming_.has_offer()) return membership.Join(id_, incoming_.offer());
-      if (incoming_.has_status()) return membership.Report(id_, incoming_.status());
-      return absl::InvalidArgumentError("the message is neither an offer nor a status");
-    });
-  } else {
-    service_.Update([this](Membership& membership) { membership.EndStream(id_); });
-  }
-  if (ok && status.ok()) {
-    StartRead(&incoming_);
-  } else {
-    End(status);
-  }
+  if (!ok) return End(absl::OkStatus());  // the worker is gone; OnDone() follows
+  const absl::Status status = service_.Update([this](Membership& membership) {
+    if (incoming_.has_offer()) return membership.Join(id_, incoming_.offer());
+    if (incoming_.has_status()) return membership.Report(id_, incoming_.status());
+    return absl::InvalidArgumentError("the message is neither an offer nor a status");
+  });
+  if (!status.ok()) return End(status);
+  StartRead(&incoming_);
 }
 
 void JoinStream::OnDone() {
@@ -276,14 +269,11 @@ void JoinStream::OnDone() {
 }
 
 void WatchStream::OnReadDone(bool ok) {
+  if (!ok) return End(absl::OkStatus());
   const absl::Status status =
-      ok ? service_.Update([this](Membership& membership) { return membership.ReportRouter(id_, incoming_); })
-         : absl::OkStatus();
-  if (ok && status.ok()) {
-    StartRead(&incoming_);
-  } else {
-    End(status);
-  }
+      service_.Update([this](Membership& membership) { return membership.ReportRouter(id_, incoming_); });
+  if (!status.ok()) return End(status);
+  StartRead(&incoming_);
 }
 
 void WatchStream::OnDone() {

@@ -75,6 +75,7 @@ class Simulation {
     options.head_id = "head";
     head_ = std::make_unique<Membership>(options, clock_);
     last_plan_ = Plan();
+    ranks_of_epochs_.clear();
     for (auto& [worker_id, worker] : workers_) Cut(worker);
   }
 
@@ -189,9 +190,19 @@ class Simulation {
           break;
         }
         if (!message.response.has_lease()) ++commands_;
+        if (message.response.has_assignment()) CheckAssignment(message.response.assignment(), worker);
         worker.inbox.emplace_back(static_cast<int>(Below(5)), message.response);
       }
     }
+  }
+
+  // Whoever is told of an epoch is told the same ranks, and is the process that the others are told of.
+  void CheckAssignment(const v1::Assignment& assignment, const SimulatedWorker& worker) {
+    EXPECT_EQ(assignment.peers(static_cast<int>(assignment.seat().rank())).incarnation(), worker.offer.incarnation());
+    std::string ranks;
+    for (const v1::Peer& peer : assignment.peers()) ranks += peer.SerializeAsString();
+    const auto [known, is_new] = ranks_of_epochs_.emplace(assignment.seat().epoch(), ranks);
+    EXPECT_EQ(known->second, ranks) << "epoch " << assignment.seat().epoch() << " has two line-ups";
   }
 
   void Check() {
@@ -251,6 +262,7 @@ class Simulation {
   std::map<std::string, SimulatedWorker> workers_;
   std::unique_ptr<Membership> head_;
   Plan last_plan_;
+  std::map<uint64_t, std::string> ranks_of_epochs_;  // as this head gave them
   uint64_t last_incarnation_ = 0;
   StreamId last_stream_ = 0;
   uint64_t commands_ = 0;

@@ -11,7 +11,8 @@ ABSL_FLAG(std::string, head, "", "host:port of the head");
 ABSL_FLAG(std::string, tls_dir, "", "folder with this router's tls.crt, tls.key and the cluster's ca.crt");
 ABSL_FLAG(std::string, cluster, "", "the cluster's name; default: as in the certificate");
 ABSL_FLAG(std::string, router_id, "", "this router's name; default: the pod of the certificate");
-ABSL_FLAG(std::string, api_keys_file, "", "file of tenant:key lines, re-read when it changes; empty: no authentication");
+ABSL_FLAG(std::string, api_keys_file, "",
+          "file of tenant:key lines, re-read when it changes; empty: no authentication");
 ABSL_FLAG(std::string, tls_cert_file, "", "certificate chain (PEM) shown to clients; empty: plaintext");
 ABSL_FLAG(std::string, tls_key_file, "", "private key (PEM) of --tls-cert-file");
 ABSL_FLAG(bool, allow_plaintext, false, "serve plaintext on other addresses than loopback");

@@ -21,9 +21,8 @@ absl::Status Run() {
   ASSIGN_OR_RETURN(RouterOptions options, RouterOptionsFromFlags());
   ASSIGN_OR_RETURN(const std::unique_ptr<Router> router, Router::Start(std::move(options)));
   RETURN_IF_ERROR(WriteAddressFile(AddressFileFromFlags(), *router));
-  LogInfo("router.listening", {{"http", router->http_address()},
-                               {"grpc", router->grpc_address()},
-                               {"admin", router->admin_address()}});
+  LogInfo("router.listening",
+          {{"http", router->http_address()}, {"grpc", router->grpc_address()}, {"admin", router->admin_address()}});
   const int signal = WaitForStopSignal();
   LogInfo("router.stopping", {{"signal", signal}});
   router->Drain(DrainTimeFromFlags());

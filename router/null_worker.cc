@@ -100,7 +100,8 @@ class Membership {
   using Stream = grpc::ClientReaderWriter<v1::JoinRequest, v1::JoinResponse>;
 
   void Run() {
-    const auto stub = v1::Head::NewStub(MakeChannel(options_.tls, options_.cluster, Role::kHead, options_.head_address));
+    const auto stub =
+        v1::Head::NewStub(MakeChannel(options_.tls, options_.cluster, Role::kHead, options_.head_address));
     std::unique_lock<std::mutex> lock(mutex_);
     while (!stop_) {
       grpc::ClientContext context;

@@ -153,10 +153,8 @@ void ApiCall::RespondJson(std::string body) { Respond({200, "application/json", 
 void ApiCall::RespondError(const absl::Status& status) { Respond(ErrorResponse(ToApiError(status))); }
 
 void ApiCall::StartEvents() {
-  exchange_->StartStream({200,
-                          "text/event-stream; charset=utf-8",
-                          {{"Cache-Control", "no-cache"}, {"X-Request-Id", request_id_}},
-                          ""});
+  exchange_->StartStream(
+      {200, "text/event-stream; charset=utf-8", {{"Cache-Control", "no-cache"}, {"X-Request-Id", request_id_}}, ""});
 }
 
 void ApiCall::EndEvents(const absl::Status& status) {

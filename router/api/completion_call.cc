@@ -89,17 +89,16 @@ absl::Status CompletionCall::Begin(std::shared_ptr<const ServedModel> model) {
   options.text.skip_special_tokens = plan_.sampling.skip_special_tokens;
   for (PreparedPrompt& prompt : prompts_) {
     ASSIGN_OR_RETURN(v1::SamplingParams sampling, SamplingOf(*model_, prompt));
-    options.prompts.push_back(
-        {std::move(prompt.tokens), CountCharacters(prompt.echo_text), std::move(sampling)});
+    options.prompts.push_back({std::move(prompt.tokens), CountCharacters(prompt.echo_text), std::move(sampling)});
   }
   choices_.resize(prompts_.size() * options.n);
   for (uint32_t i = 0; i < choices_.size(); ++i) choices_[i].index = i;
   begun_.resize(choices_.size());
-  writer_ = std::make_unique<ResponseWriter>(ResponseWriter::Options{
-      plan_.kind, call_->request_id(), model_->info.served_name(), model_->fingerprint,
-      absl::ToUnixSeconds(absl::Now()), plan_.logprobs, plan_.stream.include_usage});
-  generation_ = std::make_unique<Generation>(call_->context().dispatcher, call_->exchange().loop(),
-                                             std::move(options), this);
+  writer_ = std::make_unique<ResponseWriter>(
+      ResponseWriter::Options{plan_.kind, call_->request_id(), model_->info.served_name(), model_->fingerprint,
+                              absl::ToUnixSeconds(absl::Now()), plan_.logprobs, plan_.stream.include_usage});
+  generation_ =
+      std::make_unique<Generation>(call_->context().dispatcher, call_->exchange().loop(), std::move(options), this);
   return generation_->Start();
 }
 

@@ -21,9 +21,9 @@ absl::StatusOr<std::vector<PreparedPrompt>> PrepareChat(const ChatRequest& reque
     return RefuseField("messages", "this model has no chat template; use /v1/completions");
   }
   PreparedPrompt prompt;
-  ASSIGN_OR_RETURN(prompt.tokens, model.chat_template->RenderTokens(*model.tokenizer, MessagesJson(request.messages),
-                                                                    request.add_generation_prompt,
-                                                                    request.template_kwargs_json));
+  ASSIGN_OR_RETURN(prompt.tokens,
+                   model.chat_template->RenderTokens(*model.tokenizer, MessagesJson(request.messages),
+                                                     request.add_generation_prompt, request.template_kwargs_json));
   std::vector<PreparedPrompt> prompts;
   prompts.push_back(std::move(prompt));
   return prompts;
@@ -48,16 +48,15 @@ absl::Status PrepareEcho(const Prompt& source, const ServedModel& model, bool wi
     text.append(piece);
   }
   ASSIGN_OR_RETURN(const std::string rest, decoder.Finish());
-  prompt->echo_text =
-      std::holds_alternative<PromptText>(source) ? std::get<PromptText>(source) : text + rest;
+  prompt->echo_text = std::holds_alternative<PromptText>(source) ? std::get<PromptText>(source) : text + rest;
   return absl::OkStatus();
 }
 
 absl::Status CheckTokens(const PromptTokens& tokens, const ServedModel& model) {
   for (uint32_t token : tokens) {
     if (token >= model.info.vocab_size()) {
-      return RefuseField("prompt", absl::StrCat(token, " is no token; the vocabulary ends at ",
-                                                int64_t{model.info.vocab_size()} - 1));
+      return RefuseField(
+          "prompt", absl::StrCat(token, " is no token; the vocabulary ends at ", int64_t{model.info.vocab_size()} - 1));
     }
   }
   return absl::OkStatus();

@@ -4,8 +4,8 @@
 #include "router/api/api.h"
 #include "router/openai/json_text.h"
 #include "router/openai/response.h"
-#include "router/openai/tokenize_request.h"
 #include "router/openai/token_logprob.h"
+#include "router/openai/tokenize_request.h"
 
 namespace slmmesh {
 namespace {

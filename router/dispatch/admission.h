@@ -20,7 +20,7 @@ struct GroupQueue {
 double EstimateWaitSeconds(const GroupQueue& queue);
 
 struct QueueLimits {
-  uint32_t max_queue = 2048;           // requests without a first token, over all models
+  uint32_t max_queue = 2048;  // requests without a first token, over all models
   uint32_t max_queue_per_model = 1024;
 };
 struct QueueLengths {

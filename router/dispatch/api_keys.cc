@@ -41,9 +41,7 @@ std::pair<int64_t, int64_t> Stamp(const std::string& path) {
   return {int64_t{info.st_mtim.tv_sec} * 1000000000 + info.st_mtim.tv_nsec, info.st_size};
 }
 
-absl::Status WrongKey(const char* message) {
-  return WithCode(absl::UnauthenticatedError(message), "invalid_api_key");
-}
+absl::Status WrongKey(const char* message) { return WithCode(absl::UnauthenticatedError(message), "invalid_api_key"); }
 
 }  // namespace
 
@@ -56,9 +54,9 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(absl::string_view text) {
     if (line.empty() || line[0] == '#') continue;
     const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(':', 1));
     if (!IsTenantName(parts.first) || !IsKey(parts.second)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("line ", line_number, ": must be tenant:key; a tenant has 1 to ", kMaxNameBytes,
-                       " of A-Z a-z 0-9 . _ -, a key 1 to ", kMaxKeyBytes, " printable characters"));
+      return absl::InvalidArgumentError(absl::StrCat("line ", line_number, ": must be tenant:key; a tenant has 1 to ",
+                                                     kMaxNameBytes, " of A-Z a-z 0-9 . _ -, a key 1 to ", kMaxKeyBytes,
+                                                     " printable characters"));
     }
     if (keys.keys_.size() == kMaxKeys) return absl::InvalidArgumentError(absl::StrCat("more than ", kMaxKeys, " keys"));
     keys.keys_.emplace_back(parts.first, parts.second);

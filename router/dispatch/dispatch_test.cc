@@ -66,12 +66,9 @@ TEST(EstimateWaitSeconds, PrefillOrPlaces) {
     double want;
   };
   const Case cases[] = {
-      {"nothing known", {100, 0, 5000, 0, 0}, 0},
-      {"prompts ahead", {1, 8, 5000, 1000, 0}, 5},
-      {"free places", {7, 8, 0, 1000, 10}, 0},
-      {"the next place to come free", {8, 8, 0, 1000, 16}, 2},
-      {"behind others", {15, 8, 0, 1000, 16}, 16},
-      {"the longer of both", {8, 8, 5000, 1000, 16}, 5},
+      {"nothing known", {100, 0, 5000, 0, 0}, 0},  {"prompts ahead", {1, 8, 5000, 1000, 0}, 5},
+      {"free places", {7, 8, 0, 1000, 10}, 0},     {"the next place to come free", {8, 8, 0, 1000, 16}, 2},
+      {"behind others", {15, 8, 0, 1000, 16}, 16}, {"the longer of both", {8, 8, 5000, 1000, 16}, 5},
   };
   for (const Case& c : cases) EXPECT_DOUBLE_EQ(EstimateWaitSeconds(c.queue), c.want) << c.name;
 }
@@ -85,9 +82,8 @@ TEST(Admit, BoundsQueuesAndRefusesEarly) {
   };
   const QueueLimits limits{/*max_queue=*/10, /*max_queue_per_model=*/5};
   const Case cases[] = {
-      {{9, 4}, 1, 1, true, 0},       {{10, 4}, 0, 9, false, 1},        {{9, 5}, 7.2, 9, false, 8},
-      {{0, 0}, 2.5, 1, false, 2},    {{0, 0}, 1e9, 1, false, 300},     {{0, 0}, 0, 0, true, 0},
-      {{0, 0}, 0, -1, false, 1},
+      {{9, 4}, 1, 1, true, 0},      {{10, 4}, 0, 9, false, 1}, {{9, 5}, 7.2, 9, false, 8}, {{0, 0}, 2.5, 1, false, 2},
+      {{0, 0}, 1e9, 1, false, 300}, {{0, 0}, 0, 0, true, 0},   {{0, 0}, 0, -1, false, 1},
   };
   for (const Case& c : cases) {
     const absl::Status status = Admit(limits, c.lengths, c.wait, c.time);

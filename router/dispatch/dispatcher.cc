@@ -31,9 +31,8 @@ Dispatcher::Dispatcher(Options options, std::vector<Loop*> loops, RouterMetrics*
       std::make_unique<ModelFetcher>(metrics_, [this](const std::string& model_key, ModelFetcher::Result result) {
         OnModelFetched(model_key, std::move(result));
       });
-  head_ = std::make_unique<HeadWatcher>(
-      MakeChannel(options_.tls, options_.cluster, Role::kHead, options_.head_address),
-      [this](const v1::ClusterTable& table) { OnTable(table); });
+  head_ = std::make_unique<HeadWatcher>(MakeChannel(options_.tls, options_.cluster, Role::kHead, options_.head_address),
+                                        [this](const v1::ClusterTable& table) { OnTable(table); });
 }
 
 Dispatcher::~Dispatcher() = default;
@@ -63,16 +62,17 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> Dispatcher::FindModel(const s
   const ServedModel* best = nullptr;
   uint32_t best_groups = 0;
   for (const auto& [model, groups] : routable_groups) {
-    if (groups > best_groups || (groups == best_groups && best->info.created_unix_seconds() <
-                                                              model->info.created_unix_seconds())) {
+    if (groups > best_groups ||
+        (groups == best_groups && best->info.created_unix_seconds() < model->info.created_unix_seconds())) {
       best = model;
       best_groups = groups;
     }
   }
   if (best != nullptr) return models_[best->model_key].model;
   if (is_known || may_be_unknown_yet || name.empty()) return NoGroup(name);
-  return WithCode(absl::NotFoundError(absl::StrCat("model: \"", name.substr(0, 64), "\" is not served here; see GET "
-                                                                                     "/v1/models")),
+  return WithCode(absl::NotFoundError(absl::StrCat("model: \"", name.substr(0, 64),
+                                                   "\" is not served here; see GET "
+                                                   "/v1/models")),
                   "model_not_found");
 }
 
@@ -221,13 +221,12 @@ void Dispatcher::OnMessage(WorkerSession* session, std::shared_ptr<const v1::Ses
 }
 
 void Dispatcher::OnClosed(WorkerSession* session, const absl::Status& status) {
-  LogInfo("router.session_closed", {{"group", session->hello().group_id()},
-                                    {"epoch", session->hello().epoch()},
-                                    {"reason", status}});
-  const absl::Status broken = WithRetryAfter(
-      absl::UnavailableError(absl::StrCat("the group that worked on this request is gone (", session->hello().group_id(),
-                                          "); send it again")),
-      kRetryAfterSeconds);
+  LogInfo("router.session_closed",
+          {{"group", session->hello().group_id()}, {"epoch", session->hello().epoch()}, {"reason", status}});
+  const absl::Status broken =
+      WithRetryAfter(absl::UnavailableError(absl::StrCat("the group that worked on this request is gone (",
+                                                         session->hello().group_id(), "); send it again")),
+                     kRetryAfterSeconds);
   std::shared_ptr<WorkerSession> kept;
   {
     const std::lock_guard<std::mutex> lock(mutex_);

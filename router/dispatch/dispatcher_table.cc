@@ -131,9 +131,8 @@ void Dispatcher::ForgetUnlisted(absl::Time now) {
   }
   for (auto it = models_.begin(); it != models_.end();) {
     const auto current = it++;
-    const bool is_used = std::any_of(groups_.begin(), groups_.end(), [&](const auto& entry) {
-      return entry.second->model_key == current->first;
-    });
+    const bool is_used = std::any_of(groups_.begin(), groups_.end(),
+                                     [&](const auto& entry) { return entry.second->model_key == current->first; });
     if (!is_used && !current->second.fetching) models_.erase(current);
   }
 }

@@ -56,8 +56,7 @@ absl::Status Generation::Start() {
   for (uint32_t index = 0; index < count; ++index) {
     OutputText::Options text = options_.text;
     text.first_character = options_.prompts[index / options_.n].first_character;
-    choices_.push_back(
-        std::make_unique<Choice>(this, index, OutputText(options_.model->tokenizer, std::move(text))));
+    choices_.push_back(std::make_unique<Choice>(this, index, OutputText(options_.model->tokenizer, std::move(text))));
     if (const absl::Status status = Submit(index); !status.ok()) {
       CancelChoices();
       ended_ = true;
@@ -77,8 +76,8 @@ absl::Status Generation::Submit(uint32_t index) {
   submit.mutable_prompt_tokens()->Add(prompt.tokens.begin(), prompt.tokens.end());
   *submit.mutable_sampling() = prompt.sampling;
   submit.mutable_sampling()->set_seed(ChoiceSeed(prompt.sampling.seed(), index % options_.n));
-  submit.set_timeout_ms(static_cast<uint32_t>(
-      std::max<int64_t>(1, absl::ToInt64Milliseconds(options_.deadline - absl::Now()))));
+  submit.set_timeout_ms(
+      static_cast<uint32_t>(std::max<int64_t>(1, absl::ToInt64Milliseconds(options_.deadline - absl::Now()))));
   Choice& choice = *choices_[index];
   ASSIGN_OR_RETURN(choice.ticket, dispatcher_->Submit(loop_, *options_.model, prompt_hashes_[index / options_.n],
                                                       std::move(submit), options_.deadline, &choice));

@@ -24,7 +24,6 @@ class GenerationSink {
   virtual void OnEnd(const absl::Status& status) = 0;
 };
 
-
 class Generation {
  public:
   struct PromptInput {

@@ -4,8 +4,8 @@
 
 namespace slmmesh {
 
-absl::StatusOr<std::shared_ptr<const ServedModel>> ServedModel::Create(const std::string& model_key,
-                                                                       v1::ModelInfo info, RouterMetrics* metrics) {
+absl::StatusOr<std::shared_ptr<const ServedModel>> ServedModel::Create(const std::string& model_key, v1::ModelInfo info,
+                                                                       RouterMetrics* metrics) {
   if (info.served_name().empty() || info.max_model_len() < 2 || info.block_size() == 0) {
     return absl::InvalidArgumentError("the worker's ModelInfo lacks served_name, max_model_len or block_size");
   }

@@ -46,7 +46,8 @@ absl::Status GenerateCall::StartGeneration(std::shared_ptr<const ServedModel> mo
   if (request_.has_token_ids()) {
     prompt.tokens.assign(request_.token_ids().ids().begin(), request_.token_ids().ids().end());
     for (uint32_t token : prompt.tokens) {
-      if (token >= model->info.vocab_size()) return absl::InvalidArgumentError(absl::StrCat("token_ids: ", token, " is no token"));
+      if (token >= model->info.vocab_size())
+        return absl::InvalidArgumentError(absl::StrCat("token_ids: ", token, " is no token"));
     }
   } else {
     ASSIGN_OR_RETURN(prompt.tokens, model->tokenizer->Encode(request_.text(), /*add_special_tokens=*/true));
@@ -87,11 +88,12 @@ void GenerateCall::OnDelta(uint32_t, ChoiceDelta delta) {
 void GenerateCall::OnEnd(const absl::Status& status) { End(status); }
 
 void GenerateCall::End(const absl::Status& status) {
-  LogInfo("router.generate", {{"request_id", request_id_},
-                              {"status", absl::StatusCodeToString(status.code())},
-                              {"prompt_tokens", generation_ == nullptr ? 0 : generation_->usage().prompt_tokens},
-                              {"completion_tokens", generation_ == nullptr ? 0 : generation_->usage().completion_tokens},
-                              {"total_ms", absl::ToDoubleMilliseconds(absl::Now() - arrival_)}});
+  LogInfo("router.generate",
+          {{"request_id", request_id_},
+           {"status", absl::StatusCodeToString(status.code())},
+           {"prompt_tokens", generation_ == nullptr ? 0 : generation_->usage().prompt_tokens},
+           {"completion_tokens", generation_ == nullptr ? 0 : generation_->usage().completion_tokens},
+           {"total_ms", absl::ToDoubleMilliseconds(absl::Now() - arrival_)}});
   const std::lock_guard<std::mutex> lock(mutex_);
   ended_ = true;
   status_ = ToGrpcStatus(status);

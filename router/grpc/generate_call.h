@@ -50,7 +50,6 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   v1::GenerateResponse writing_;
   bool has_pending_ = false, is_writing_ = false, ended_ = false, finished_ = false;
   grpc::Status status_;
-
 };
 
 }  // namespace slmmesh

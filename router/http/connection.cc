@@ -117,10 +117,9 @@ class ConnectionOn final : public Connection, public std::enable_shared_from_thi
     if (reading_ || closed_) return;
     if (exchange_ != nullptr && buffer_.size() >= kMaxPipelinedBytes) return;
     reading_ = true;
-    stream_.async_read_some(buffer_.prepare(kReadBytes),
-                            [self = this->shared_from_this()](error_code error, size_t bytes) {
-                              self->OnRead(error, bytes);
-                            });
+    stream_.async_read_some(
+        buffer_.prepare(kReadBytes),
+        [self = this->shared_from_this()](error_code error, size_t bytes) { self->OnRead(error, bytes); });
   }
 
   void OnRead(error_code error, size_t bytes) {
@@ -290,9 +289,8 @@ class ConnectionOn final : public Connection, public std::enable_shared_from_thi
     }
     writing_.swap(out_);
     write_deadline_ = After(shared_->limits.write_timeout);
-    asio::async_write(stream_, asio::buffer(writing_), [self = this->shared_from_this()](error_code error, size_t) {
-      self->OnWritten(error);
-    });
+    asio::async_write(stream_, asio::buffer(writing_),
+                      [self = this->shared_from_this()](error_code error, size_t) { self->OnWritten(error); });
   }
 
   void OnWritten(error_code error) {
@@ -339,7 +337,7 @@ class ConnectionOn final : public Connection, public std::enable_shared_from_thi
   bool reading_ = false, parsing_ = false, flush_posted_ = false, told_to_continue_ = false;
   bool keep_alive_ = true, chunked_ = true, is_head_ = false;
   bool too_slow_ = false;  // the client left too much of a stream unread
-  bool closing_ = false;  // nothing more is read; closed when all is written
+  bool closing_ = false;   // nothing more is read; closed when all is written
   bool lingers_ = false;   // after that, waits for the client's end
   bool closed_ = false;
 };

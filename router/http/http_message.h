@@ -41,7 +41,8 @@ class HttpExchange {
   virtual void OnGone(std::function<void()> callback) = 0;
 
   virtual void Respond(HttpResponse response) = 0;
-  // Or a stream: the head (its body is ignored), pieces of body, the end. Pieces of one event loop turn go out together.
+  // Or a stream: the head (its body is ignored), pieces of body, the end. Pieces of one event loop turn go out
+  // together.
   virtual void StartStream(HttpResponse head) = 0;
   virtual void Write(std::string_view piece) = 0;
   virtual void End() = 0;

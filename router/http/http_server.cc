@@ -45,9 +45,10 @@ class Server final : public HttpServer {
     if (uses_tls_) {
       RETURN_IF_ERROR(MakeServerContext(ClientTls()).status());
     } else if (!is_loopback_ && !options_.allow_plaintext) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--listen ", options_.address, ": plaintext is allowed on loopback only; give --tls-cert-file and "
-          "--tls-key-file, or --allow-plaintext"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("--listen ", options_.address,
+                       ": plaintext is allowed on loopback only; give --tls-cert-file and "
+                       "--tls-key-file, or --allow-plaintext"));
     }
     error_code error;
     acceptor_.open(endpoint.protocol(), error);
@@ -85,7 +86,8 @@ class Server final : public HttpServer {
   absl::StatusOr<tcp::endpoint> Resolve() {
     ASSIGN_OR_RETURN(const HostPort address, SplitHostPort(options_.address));
     error_code error;
-    const asio::ip::address ip = asio::ip::make_address(address.host == "localhost" ? "127.0.0.1" : address.host, error);
+    const asio::ip::address ip =
+        asio::ip::make_address(address.host == "localhost" ? "127.0.0.1" : address.host, error);
     if (!error) return tcp::endpoint(ip, address.port);
     tcp::resolver resolver(acceptor_.get_executor());
     const auto results = resolver.resolve(address.host, std::to_string(address.port), tcp::resolver::passive, error);

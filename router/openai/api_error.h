@@ -18,8 +18,8 @@ struct ApiError {
   int http_status = 500;
   std::string type;
   std::string message;
-  std::string param;          // empty: null
-  std::string code;           // empty: null
+  std::string param;            // empty: null
+  std::string code;             // empty: null
   int retry_after_seconds = 0;  // 0: no Retry-After header
 };
 

@@ -51,8 +51,8 @@ void ReadRole(FieldReader* reader, std::string* role) {
   reader->String("role", kMaxNameBytes, role);
   if (*role == "developer") *role = "system";
   if (*role != "system" && *role != "user" && *role != "assistant" && *role != "tool") {
-    reader->Fail("role", absl::StrCat("\"", CutText(*role, 64),
-                                      "\" is none of system, developer, user, assistant, tool"));
+    reader->Fail("role",
+                 absl::StrCat("\"", CutText(*role, 64), "\" is none of system, developer, user, assistant, tool"));
   }
 }
 
@@ -101,8 +101,8 @@ void ReadMaxTokens(FieldReader* reader, std::optional<uint32_t>* max_tokens) {
   reader->Unsigned("max_completion_tokens", 1, std::numeric_limits<int32_t>::max(), max_tokens);
   reader->Unsigned("max_tokens", 1, std::numeric_limits<int32_t>::max(), &older);
   if (max_tokens->has_value() && older.has_value() && *max_tokens != *older) {
-    reader->Fail("max_tokens", absl::StrCat(*older, " contradicts max_completion_tokens (", **max_tokens,
-                                            "); give one of them"));
+    reader->Fail("max_tokens",
+                 absl::StrCat(*older, " contradicts max_completion_tokens (", **max_tokens, "); give one of them"));
   }
   if (!max_tokens->has_value()) *max_tokens = older;
 }

@@ -95,8 +95,8 @@ absl::StatusOr<CompletionRequest> ParseCompletionRequest(absl::string_view body,
   const uint32_t n = request.sampling.n.value_or(1);
   RefuseWhatIsNotThere(&reader, n);
   if (n * request.prompts.size() > limits.max_n) {
-    reader.Fail("n", absl::StrCat(n, " times ", request.prompts.size(), " prompts is too much; at most ",
-                                  limits.max_n, " choices are allowed"));
+    reader.Fail("n", absl::StrCat(n, " times ", request.prompts.size(), " prompts is too much; at most ", limits.max_n,
+                                  " choices are allowed"));
   }
   reader.Ignore({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"});
   RETURN_IF_ERROR(reader.Finish());

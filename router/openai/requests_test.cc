@@ -79,7 +79,8 @@ const Refusal kShared[] = {
 const RequestLimits kLimits{/*max_n=*/8, /*max_stop=*/2, 0};
 
 TEST(ChatRequest, RefusesByName) {
-  for (const Refusal& refusal : kShared) ExpectRefused(ParseChatRequest(Chat(refusal.fields), kLimits).status(), refusal);
+  for (const Refusal& refusal : kShared)
+    ExpectRefused(ParseChatRequest(Chat(refusal.fields), kLimits).status(), refusal);
   const Refusal own[] = {
       {R"("tools":[{"type":"function"}])", "tools", "not supported"},
       {R"("functions":[{}])", "functions", "not supported"},
@@ -200,7 +201,8 @@ TEST(CompletionRequest, RefusesByName) {
       {R"({"prompt":["a","b","c"],"n":3})", "n", "at most 8 choices"},
       {R"({"prompt":["","","","","","","","",""]})", "prompt", "9 prompts are too many"},
   };
-  for (const Refusal& refusal : prompts) ExpectRefused(ParseCompletionRequest(refusal.fields, kLimits).status(), refusal);
+  for (const Refusal& refusal : prompts)
+    ExpectRefused(ParseCompletionRequest(refusal.fields, kLimits).status(), refusal);
 }
 
 TEST(CompletionRequest, TakesEveryKindOfPrompt) {
@@ -215,8 +217,8 @@ TEST(CompletionRequest, TakesEveryKindOfPrompt) {
     ASSERT_TRUE(request.ok()) << request.status();
     EXPECT_EQ(request->prompts, want) << prompt;
   }
-  EXPECT_TRUE(ParseCompletionRequest(Completion(R"("best_of":2,"n":2,"suffix":"","echo":true,"max_tokens":0)"), kLimits)
-                  .ok());
+  EXPECT_TRUE(
+      ParseCompletionRequest(Completion(R"("best_of":2,"n":2,"suffix":"","echo":true,"max_tokens":0)"), kLimits).ok());
 }
 
 TEST(Requests, AreJsonObjects) {
@@ -268,10 +270,17 @@ TEST(ResolveSampling, MaxTokensFitTheContext) {
     uint32_t want;  // 0: refused
   };
   const Case cases[] = {
-      {std::nullopt, 0, 0, 60, 4}, {std::nullopt, 0, 16, 4, 16}, {std::nullopt, 0, 16, 60, 4},
-      {std::nullopt, 9, 16, 4, 9}, {std::nullopt, 9, 0, 60, 4},  {4, 9, 16, 60, 4},
-      {5, 0, 0, 60, 0},            {std::nullopt, 0, 0, 63, 1},  {std::nullopt, 0, 0, 64, 0},
-      {1, 0, 0, 64, 0},            {std::nullopt, 0, 0, 0, 0},
+      {std::nullopt, 0, 0, 60, 4},
+      {std::nullopt, 0, 16, 4, 16},
+      {std::nullopt, 0, 16, 60, 4},
+      {std::nullopt, 9, 16, 4, 9},
+      {std::nullopt, 9, 0, 60, 4},
+      {4, 9, 16, 60, 4},
+      {5, 0, 0, 60, 0},
+      {std::nullopt, 0, 0, 63, 1},
+      {std::nullopt, 0, 0, 64, 0},
+      {1, 0, 0, 64, 0},
+      {std::nullopt, 0, 0, 0, 0},
   };
   for (const Case& c : cases) {
     SamplingOptions options;

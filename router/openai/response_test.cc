@@ -28,9 +28,9 @@ TokenLogprobText Token(const std::string& bytes, float logprob, size_t offset) {
 }
 
 TEST(ResponseWriter, WholeChat) {
-  const std::string got = Writer(CompletionKind::kChat)
-                              .Whole({{0, "Hi \"you\"\n", {}, v1::FINISH_REASON_STOP}, {1, "", {}, v1::FINISH_REASON_LENGTH}},
-                                     {3, 5, 2});
+  const std::string got =
+      Writer(CompletionKind::kChat)
+          .Whole({{0, "Hi \"you\"\n", {}, v1::FINISH_REASON_STOP}, {1, "", {}, v1::FINISH_REASON_LENGTH}}, {3, 5, 2});
   EXPECT_EQ(got,
             R"({"id":"chatcmpl-1","object":"chat.completion","created":99,"model":"m","system_fingerprint":"fp_1",)"
             R"("choices":[{"index":0,"message":{"role":"assistant","content":"Hi \"you\"\n","refusal":null},)"
@@ -40,11 +40,13 @@ TEST(ResponseWriter, WholeChat) {
 }
 
 TEST(ResponseWriter, WholeCompletionWithLogprobs) {
-  const json answer = json::parse(
-      Writer(CompletionKind::kText, LogprobDetail::kTop)
-          .Whole({{0, "é!", {Token("\xc3", -0.5f, 0), Token("\xa9", -1, 0), Token("!", -INFINITY, 1)},
-                   v1::FINISH_REASON_LENGTH}},
-                 {}));
+  const json answer =
+      json::parse(Writer(CompletionKind::kText, LogprobDetail::kTop)
+                      .Whole({{0,
+                               "é!",
+                               {Token("\xc3", -0.5f, 0), Token("\xa9", -1, 0), Token("!", -INFINITY, 1)},
+                               v1::FINISH_REASON_LENGTH}},
+                             {}));
   EXPECT_EQ(answer["id"], "cmpl-1");
   EXPECT_EQ(answer["object"], "text_completion");
   const json& choice = answer["choices"][0];
@@ -70,15 +72,23 @@ TEST(ResponseWriter, Chunks) {
   writer.AppendPart(&events, {0, "", {}, v1::FINISH_REASON_STOP});
   writer.AppendUsage(&events, {1, 2, 0});
   ResponseWriter::AppendDone(&events);
-  const std::string head =
-      R"(data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":99,"model":"m",)"
-      R"("system_fingerprint":"fp_1","choices":[)";
-  EXPECT_EQ(events,
-            head + R"({"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"usage":null})" "\n\n" +
-            head + R"({"index":0,"delta":{"content":"a"},"logprobs":null,"finish_reason":null}],"usage":null})" "\n\n" +
-            head + R"({"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null})" "\n\n" +
-            head + R"(],"usage":{"prompt_tokens":1,"total_tokens":3,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":0}}})" "\n\n"
-            "data: [DONE]\n\n");
+  const std::string head = R"(data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":99,"model":"m",)"
+                           R"("system_fingerprint":"fp_1","choices":[)";
+  EXPECT_EQ(
+      events,
+      head +
+          R"({"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"usage":null})"
+          "\n\n" +
+          head +
+          R"({"index":0,"delta":{"content":"a"},"logprobs":null,"finish_reason":null}],"usage":null})"
+          "\n\n" +
+          head +
+          R"({"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null})"
+          "\n\n" +
+          head +
+          R"(],"usage":{"prompt_tokens":1,"total_tokens":3,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":0}}})"
+          "\n\n"
+          "data: [DONE]\n\n");
 }
 
 TEST(ErrorJson, HasOpenAisShape) {

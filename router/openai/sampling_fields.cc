@@ -26,8 +26,8 @@ void ReadStop(FieldReader* reader, uint32_t max_stop, std::vector<std::string>* 
     if (!entry.is_string()) return reader->Fail("stop", absl::StrCat(ShowJson(entry), " is not a string"));
     const auto& text = entry.get_ref<const std::string&>();
     if (text.empty() || text.size() > kMaxStopBytes) {
-      return reader->Fail("stop",
-                          absl::StrCat("a string of ", text.size(), " bytes; give each 1 to ", kMaxStopBytes, " bytes"));
+      return reader->Fail(
+          "stop", absl::StrCat("a string of ", text.size(), " bytes; give each 1 to ", kMaxStopBytes, " bytes"));
     }
     stop->push_back(text);
   }

@@ -39,11 +39,10 @@ absl::StatusOr<uint32_t> ResolveMaxTokens(const SamplingOptions& options, const 
   const uint32_t room = max_model_len - prompt_tokens;
   if (options.max_tokens.has_value()) {
     if (*options.max_tokens > room) {
-      return WithCode(
-          RefuseField("max_tokens", absl::StrCat(*options.max_tokens, " and the prompt's ", prompt_tokens,
-                                                 " tokens do not fit into the model's context of ", max_model_len,
-                                                 " tokens; give at most ", room)),
-          "context_length_exceeded");
+      return WithCode(RefuseField("max_tokens", absl::StrCat(*options.max_tokens, " and the prompt's ", prompt_tokens,
+                                                             " tokens do not fit into the model's context of ",
+                                                             max_model_len, " tokens; give at most ", room)),
+                      "context_length_exceeded");
     }
     return *options.max_tokens;
   }
@@ -105,8 +104,8 @@ absl::StatusOr<v1::SamplingParams> ResolveSampling(const SamplingOptions& option
   const v1::GenerationDefaults& o = defaults.sampling;
   const v1::GenerationDefaults& m = model.generation_defaults();
   v1::SamplingParams params;
-  params.set_temperature(FirstOf(options.temperature, o.has_temperature(), o.temperature(), m.has_temperature(),
-                                 m.temperature(), 1.0f));
+  params.set_temperature(
+      FirstOf(options.temperature, o.has_temperature(), o.temperature(), m.has_temperature(), m.temperature(), 1.0f));
   params.set_top_k(FirstOf(options.top_k, o.has_top_k(), o.top_k(), m.has_top_k(), m.top_k(), 0u));
   params.set_top_p(FirstOf(options.top_p, o.has_top_p(), o.top_p(), m.has_top_p(), m.top_p(), 1.0f));
   params.set_min_p(FirstOf(options.min_p, o.has_min_p(), o.min_p(), m.has_min_p(), m.min_p(), 0.0f));
@@ -116,13 +115,13 @@ absl::StatusOr<v1::SamplingParams> ResolveSampling(const SamplingOptions& option
   params.set_frequency_penalty(options.frequency_penalty.value_or(0));
   for (const auto& [token, bias] : options.logit_bias) {
     if (token >= model.vocab_size()) {
-      return RefuseField("logit_bias", absl::StrCat(token, " is no token; the vocabulary ends at ",
-                                                    int64_t{model.vocab_size()} - 1));
+      return RefuseField("logit_bias",
+                         absl::StrCat(token, " is no token; the vocabulary ends at ", int64_t{model.vocab_size()} - 1));
     }
     (*params.mutable_logit_bias())[token] = bias;
   }
-  ASSIGN_OR_RETURN(const uint32_t max_tokens, ResolveMaxTokens(options, defaults, model.max_model_len(), prompt_tokens,
-                                                               fallback_max_tokens));
+  ASSIGN_OR_RETURN(const uint32_t max_tokens,
+                   ResolveMaxTokens(options, defaults, model.max_model_len(), prompt_tokens, fallback_max_tokens));
   params.set_max_tokens(max_tokens);
   params.set_min_tokens(options.min_tokens.value_or(0));
   if (params.min_tokens() > max_tokens) {

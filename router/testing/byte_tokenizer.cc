@@ -22,7 +22,7 @@ std::string CharacterOfByte(uint32_t byte) {
 }
 
 json SpecialToken(uint32_t id, const char* content) {
-  return {{"id", id},         {"content", content}, {"single_word", false}, {"lstrip", false},
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
           {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
@@ -37,15 +37,23 @@ std::string ByteTokenizerJson() {
       {"version", "1.0"},
       {"truncation", nullptr},
       {"padding", nullptr},
-      {"added_tokens", {SpecialToken(kImStart, "<|im_start|>"), SpecialToken(kImEnd, "<|im_end|>"),
-                        SpecialToken(kEndOfText, "<|endoftext|>")}},
+      {"added_tokens",
+       {SpecialToken(kImStart, "<|im_start|>"), SpecialToken(kImEnd, "<|im_end|>"),
+        SpecialToken(kEndOfText, "<|endoftext|>")}},
       {"normalizer", nullptr},
       {"pre_tokenizer", byte_level},
       {"post_processor", nullptr},
       {"decoder", byte_level},
-      {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
-                 {"end_of_word_suffix", nullptr}, {"fuse_unk", false}, {"byte_fallback", false},
-                 {"vocab", vocabulary}, {"merges", json::array()}}},
+      {"model",
+       {{"type", "BPE"},
+        {"dropout", nullptr},
+        {"unk_token", nullptr},
+        {"continuing_subword_prefix", nullptr},
+        {"end_of_word_suffix", nullptr},
+        {"fuse_unk", false},
+        {"byte_fallback", false},
+        {"vocab", vocabulary},
+        {"merges", json::array()}}},
   };
   return tokenizer.dump();
 }

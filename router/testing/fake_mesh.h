@@ -66,8 +66,7 @@ class FakeWorker final : public v1::Worker::Service {
   void SendError(uint64_t handle, grpc::StatusCode code, const std::string& message);
   void BreakSessions();
 
-  grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest* request,
-                        v1::ModelInfo* info) override;
+  grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest* request, v1::ModelInfo* info) override;
   grpc::Status Session(grpc::ServerContext* context,
                        grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>* stream) override;
 

@@ -64,7 +64,8 @@ void TestHttpClient::Send(const std::string& bytes) {
 void TestHttpClient::SendRequest(const std::string& method, const std::string& path, const std::string& body,
                                  const std::vector<std::string>& headers) {
   std::string request = absl::StrCat(method, " ", path, " HTTP/1.1\r\nHost: test\r\n");
-  if (!body.empty()) absl::StrAppend(&request, "Content-Type: application/json\r\nContent-Length: ", body.size(), "\r\n");
+  if (!body.empty())
+    absl::StrAppend(&request, "Content-Type: application/json\r\nContent-Length: ", body.size(), "\r\n");
   for (const std::string& header : headers) absl::StrAppend(&request, header, "\r\n");
   Send(request + "\r\n" + body);
 }

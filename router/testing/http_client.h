@@ -9,7 +9,7 @@
 namespace slmmesh {
 
 struct HttpReply {
-  int status = 0;  // 0: the connection broke
+  int status = 0;                              // 0: the connection broke
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;
 };

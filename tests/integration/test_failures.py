@@ -6,6 +6,7 @@ import pytest
 from mesh import NAME, metric_sum, wait_for
 
 ONE_TOKEN = dict(temperature=0, max_tokens=1)
+ENDLESS = dict(temperature=0, max_tokens=1500, stream=True, extra_body={"ignore_eos": True})
 
 
 def ready_group(mesh, after_epoch=0):
@@ -34,8 +35,8 @@ def test_a_dead_worker_ends_its_streams_and_is_replaced_in_its_rank(start_mesh, 
     mesh = start_mesh()
     before = ready_group(mesh)
     survivor = "cpu-1" if victim == "cpu-0" else "cpu-0"
-    loads = metric_sum(mesh.metrics(survivor), "slmmesh_worker_weight_loads_total")
-    stream = mesh.ask("Count from one to one thousand.", temperature=0, max_tokens=1500, stream=True)
+    loads = metric_sum(mesh.metrics(survivor), "slmmesh_worker_model_loads_total")
+    stream = mesh.ask("Count from one to one thousand.", **ENDLESS)
     next(iter(stream))
     mesh.kill(victim)
     with pytest.raises(openai.APIError):
@@ -43,7 +44,7 @@ def test_a_dead_worker_ends_its_streams_and_is_replaced_in_its_rank(start_mesh, 
             pass
     after = ready_group(mesh, after_epoch=int(before["epoch"]))
     assert after["workerIds"] == before["workerIds"]
-    assert metric_sum(mesh.metrics(survivor), "slmmesh_worker_weight_loads_total") == loads == 1
+    assert metric_sum(mesh.metrics(survivor), "slmmesh_worker_model_loads_total") == loads == 1
 
     def answers():
         try:
@@ -55,7 +56,7 @@ def test_a_dead_worker_ends_its_streams_and_is_replaced_in_its_rank(start_mesh, 
 
 def test_a_client_that_goes_away_frees_its_blocks(start_mesh):
     mesh = start_mesh()
-    stream = mesh.ask("Count from one to one thousand.", temperature=0, max_tokens=1500, stream=True)
+    stream = mesh.ask("Count from one to one thousand.", **ENDLESS)
     next(iter(stream))
     wait_for(lambda: int(ready_group(mesh)["load"]["kvBlocksUsed"]) > 0, "blocks in use")
     stream.close()

@@ -19,8 +19,16 @@ absl::Status DialWith(const TestGroup& group, const TlsFiles& tls, absl::Duratio
 
 TEST(ExchangeListener, AStrangersCertificateIsRefused) {
   const TestGroup group(Transport::kTcp, 2, absl::Seconds(5));
-  TestCertificates others;
-  EXPECT_FALSE(DialWith(group, others.Files(Role::kWorker, "test"), absl::Milliseconds(300)).ok());
+  TestCertificates others("test");
+  EXPECT_FALSE(DialWith(group, others.Issue(Role::kWorker), absl::Milliseconds(300)).ok());
+  GroupJoin join = group.JoinOf(0);
+  join.join_timeout = absl::Milliseconds(1);
+  EXPECT_EQ(ConnectTcp(join, group.TcpOf(0)).status().code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST(ExchangeListener, OnlyWorkersMayCall) {
+  const TestGroup group(Transport::kTcp, 2, absl::Seconds(5));
+  EXPECT_FALSE(DialWith(group, group.certificates().Issue(Role::kRouter), absl::Milliseconds(300)).ok());
   GroupJoin join = group.JoinOf(0);
   join.join_timeout = absl::Milliseconds(1);
   EXPECT_EQ(ConnectTcp(join, group.TcpOf(0)).status().code(), absl::StatusCode::kDeadlineExceeded);
@@ -38,8 +46,8 @@ TEST(ExchangeListener, AnotherEpochsConnectionIsNotTaken) {
 }
 
 TEST(ExchangeListener, ABadAddressIsRefusedAtStart) {
-  TestCertificates certificates;
-  EXPECT_FALSE(ExchangeListener::Start({"nowhere", certificates.Files(Role::kWorker, "test"), "test"}).ok());
+  TestCertificates certificates("test");
+  EXPECT_FALSE(ExchangeListener::Start({"nowhere", certificates.Issue(Role::kWorker), "test"}).ok());
 }
 
 }  // namespace

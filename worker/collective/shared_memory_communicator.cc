@@ -150,7 +150,6 @@ absl::Status SharedMemoryCommunicator::SendBytes(const std::string& bytes, TimeP
 absl::Status SharedMemoryCommunicator::ReceiveBytes(std::string* bytes, TimePoint deadline) {
   bytes->clear();
   while (true) {
-    RETURN_IF_ERROR(CheckEnded());
     Publish();
     RETURN_IF_ERROR(Await(0, round_ + 1, deadline));
     uint64_t left = 0;

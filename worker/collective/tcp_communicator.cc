@@ -1,8 +1,6 @@
 #include "worker/collective/tcp_communicator.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -41,11 +39,7 @@ using Transfers = std::vector<Transfer>;  // by rank
 class TcpCommunicator : public Communicator {
  public:
   TcpCommunicator(int rank, std::vector<std::unique_ptr<TlsStream>> peers, absl::Duration operation_timeout)
-      : rank_(rank),
-        peers_(std::move(peers)),
-        operation_timeout_(operation_timeout),
-        wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
-  ~TcpCommunicator() override { close(wake_fd_); }
+      : rank_(rank), peers_(std::move(peers)), operation_timeout_(operation_timeout) {}
 
   int rank() const override { return rank_; }
   int size() const override { return static_cast<int>(peers_.size()); }
@@ -71,7 +65,6 @@ class TcpCommunicator : public Communicator {
   const int rank_;
   const std::vector<std::unique_ptr<TlsStream>> peers_;
   const absl::Duration operation_timeout_;
-  const int wake_fd_;            // readable after Abort()
   std::vector<float> received_;  // [size, floats of one vector or share]
   EpochGuard guard_;
 };
@@ -200,7 +193,7 @@ absl::StatusOr<bool> TcpCommunicator::MoveSome(int peer, Transfer& transfer) {
 absl::Status TcpCommunicator::AwaitReadiness(const Transfers& transfers, TimePoint deadline) {
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - SteadyClock::now()).count();
   if (left <= 0) return Fail(absl::DeadlineExceededError("a rank did not answer in time"));
-  std::vector<pollfd> polled = {{wake_fd_, POLLIN, 0}};
+  std::vector<pollfd> polled;
   for (int peer = 0; peer < size(); ++peer) {
     short events = 0;
     if (!transfers[peer].receive.empty()) events |= POLLIN;
@@ -211,12 +204,12 @@ absl::Status TcpCommunicator::AwaitReadiness(const Transfers& transfers, TimePoi
   return guard_.ended() ? guard_.status() : absl::OkStatus();
 }
 
+// Shut sockets are ready at once: a wait in poll() ends, here and at the peers.
 absl::Status TcpCommunicator::Fail(const absl::Status& status) {
   const absl::Status first = guard_.End(status);
   for (const auto& peer : peers_) {
     if (peer != nullptr) peer->ShutDown();
   }
-  eventfd_write(wake_fd_, 1);
   return first;
 }
 

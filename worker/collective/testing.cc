@@ -34,20 +34,19 @@ const char* TransportName(Transport transport) {
   return "?";
 }
 
-TestCertificates::TestCertificates() {
-  folder_ = std::filesystem::temp_directory_path() / absl::StrCat("slmmesh-test-", RandomHexId(8));
-}
+TestCertificates::TestCertificates(const std::string& cluster)
+    : folder_(std::filesystem::temp_directory_path() / absl::StrCat("slmmesh-test-", RandomHexId(8))),
+      authority_(Must(CertificateAuthority::Create(cluster))) {}
 
 TestCertificates::~TestCertificates() {
   std::error_code ignored;
   std::filesystem::remove_all(folder_, ignored);
 }
 
-TlsFiles TestCertificates::Files(Role role, const std::string& cluster) {
-  const std::string folder = absl::StrCat(folder_, "/", RandomHexId(4));
+TlsFiles TestCertificates::Issue(Role role) {
+  const std::string folder = absl::StrCat(folder_, "/", std::string(RoleName(role)));
   std::filesystem::create_directories(folder);
-  const auto authority = Must(CertificateAuthority::Create(cluster));
-  if (!authority->IssueInto(folder, role, "pod-0", 3600).ok()) std::abort();
+  if (!authority_->IssueInto(folder, role, "pod-0", 3600).ok()) std::abort();
   return TlsFilesIn(folder);
 }
 
@@ -57,8 +56,8 @@ TestGroup::TestGroup(Transport transport, int size, absl::Duration operation_tim
   join_.join_timeout = absl::Seconds(20);
   join_.operation_timeout = operation_timeout;
   if (transport == Transport::kTcp) {
-    certificates_ = std::make_unique<TestCertificates>();
-    tls_ = certificates_->Files(Role::kWorker, "test");
+    certificates_ = std::make_unique<TestCertificates>("test");
+    tls_ = certificates_->Issue(Role::kWorker);
   }
   for (int rank = 0; rank < size; ++rank) {
     GroupMember member = {"host", "", RandomUint64()};

@@ -12,15 +12,16 @@ namespace slmmesh::collective_testing {
 enum class Transport { kLocal, kSharedMemory, kTcp };
 const char* TransportName(Transport transport);
 
-// Certificates of one cluster in a temporary folder, removed at the end.
+// A cluster's authority and what it issues, in a temporary folder, removed at the end.
 class TestCertificates {
  public:
-  TestCertificates();
+  explicit TestCertificates(const std::string& cluster);
   ~TestCertificates();
-  TlsFiles Files(Role role, const std::string& cluster);
+  TlsFiles Issue(Role role);
 
  private:
   std::string folder_;
+  std::unique_ptr<CertificateAuthority> authority_;
 };
 
 // One epoch of `size` ranks, with a listener a rank where the transport needs one.
@@ -32,6 +33,7 @@ class TestGroup {
   absl::StatusOr<std::unique_ptr<Communicator>> Connect(int rank) const {
     return ConnectGroup(JoinOf(rank), TcpOf(rank));
   }
+  TestCertificates& certificates() const { return *certificates_; }  // kTcp only
   // All ranks, connected from a thread each; aborts the program when one fails.
   std::vector<std::unique_ptr<Communicator>> ConnectAll() const;
 

@@ -178,6 +178,20 @@ TEST_F(EngineTest, ManyStreamsWithOneSystemPromptComputeItOnce) {
   EXPECT_EQ(prefill_tokens, 21u + 31u);
 }
 
+// Routers compute the same hashes to find the group that holds a prompt.
+TEST_F(EngineTest, TellsRoutersTheHashesOfItsBlocks) {
+  v1::Submit submit = GreedySubmit(CountingTokens(1, 10), 1);
+  submit.set_cache_salt("a tenant's salt");
+  ASSERT_TRUE(Submit(1, submit).ok());
+  Finish();
+  const std::vector<BlockHash> expected = PromptBlockHashes("a tenant's salt", CountingTokens(1, 10), kBlockSize);
+  EXPECT_THAT(engine_->AllBlockHashes(), ::testing::UnorderedElementsAreArray(expected));
+  const v1::BlockEvents events = engine_->TakeBlockEvents();
+  EXPECT_THAT(events.stored(), ::testing::UnorderedElementsAreArray(expected));
+  EXPECT_EQ(events.evicted_size(), 0);
+  EXPECT_EQ(engine_->TakeBlockEvents().stored_size(), 0);
+}
+
 double LogSoftmax(const std::vector<uint32_t>& history, uint32_t token) {
   const std::vector<float> logits = HashedLogits(history, kVocabSize);
   double sum = 0;

@@ -14,7 +14,7 @@ absl::Span<const uint32_t> KvBlocks::BlockTokens(const Sequence& sequence, size_
 
 void KvBlocks::ExtendHashes(Sequence* sequence) const {
   const size_t full = sequence->tokens.size() / block_size_;
-  BlockHash parent = sequence->hashes.empty() ? RootBlockHash("") : sequence->hashes.back();
+  BlockHash parent = sequence->hashes.empty() ? RootBlockHash(sequence->cache_salt) : sequence->hashes.back();
   while (sequence->hashes.size() < full) {
     const absl::Span<const uint32_t> tokens = BlockTokens(*sequence, sequence->hashes.size());
     parent = NextBlockHash(parent, {tokens.data(), tokens.size()});

@@ -153,7 +153,8 @@ TEST_F(SchedulerTest, ThePreemptedGoAheadOfThoseThatNeverRan) {
 
 TEST_F(SchedulerTest, TheOldestIsNeverPreempted) {
   Start({.max_num_seqs = 4, .max_num_batched_tokens = 64}, 8);
-  for (int i = 0; i < 4; ++i) Add(4, "t" + std::to_string(i));
+  Add(12, "large");  // its tenant holds the most
+  for (int i = 0; i < 3; ++i) Add(4, "t" + std::to_string(i));
   while (sequences_[0]->num_tokens() < 32) {  // all of the memory
     const uint32_t before = sequences_[0]->num_tokens();
     Step();

@@ -100,7 +100,7 @@ void EngineLoop::Submit(Session& session, v1::Submit submit) {
     return Detach(session.stream.get());
   }
   const uint64_t id = ++last_id_;
-  LogDebug("request.submit", {{"request_id", submit.request_id()}, {"prompt_tokens", submit.prompt_tokens_size()}});
+  LogInfo("request.submit", {{"request_id", submit.request_id()}, {"prompt_tokens", submit.prompt_tokens_size()}});
   const absl::Status status =
       draining_ ? absl::UnavailableError("the worker is shutting down") : engine_->Submit({id, std::move(submit)});
   if (!status.ok()) {

@@ -169,9 +169,9 @@ TEST_F(EngineLoopTest, ANewRouterStartsFromTheWholePrefixCache) {
   EXPECT_TRUE(heard_first.block_events().reset());
   EXPECT_TRUE(heard_second.block_events().reset());
   EXPECT_GE(heard_second.block_events().stored_size(), 3);  // 20 + 39 tokens are 3 full blocks
-  EXPECT_THAT(std::vector<BlockHash>(heard_second.block_events().stored().begin(),
-                                     heard_second.block_events().stored().end()),
-              testing::UnorderedElementsAreArray(heard_first.block_events().stored()));
+  EXPECT_THAT(
+      std::vector<BlockHash>(heard_second.block_events().stored().begin(), heard_second.block_events().stored().end()),
+      testing::UnorderedElementsAreArray(heard_first.block_events().stored()));
 }
 
 TEST_F(EngineLoopTest, ABadRequestIsAnErrorOfThatRequestOnly) {
@@ -182,7 +182,8 @@ TEST_F(EngineLoopTest, ABadRequestIsAnErrorOfThatRequestOnly) {
   Submit(router, 2, 3);
   Start();
   size_t next = 0;
-  const auto refused = router->Await(&next, [](const auto& message) { return HasEnd(message, v1::FINISH_REASON_ERROR); });
+  const auto refused =
+      router->Await(&next, [](const auto& message) { return HasEnd(message, v1::FINISH_REASON_ERROR); });
   EXPECT_EQ(refused.outputs(0).handle(), 1u);
   EXPECT_EQ(refused.outputs(0).error_code(), static_cast<uint32_t>(absl::StatusCode::kInvalidArgument));
   router->Await(&next, [](const auto& message) { return HasEnd(message, v1::FINISH_REASON_LENGTH); });
@@ -208,7 +209,8 @@ TEST_F(EngineLoopTest, ABrokenModelFailsEveryRequestAndClosesEveryStream) {
   thread_.join();
   EXPECT_EQ(end_.code(), absl::StatusCode::kUnavailable);
   size_t next = 0;
-  const auto failed = router->Await(&next, [](const auto& message) { return HasEnd(message, v1::FINISH_REASON_ERROR); });
+  const auto failed =
+      router->Await(&next, [](const auto& message) { return HasEnd(message, v1::FINISH_REASON_ERROR); });
   ASSERT_EQ(failed.outputs_size(), 2);
   for (const v1::TokenOutput& output : failed.outputs()) {
     EXPECT_EQ(output.error_code(), static_cast<uint32_t>(absl::StatusCode::kUnavailable));
@@ -229,18 +231,17 @@ TEST_F(EngineLoopTest, AFailedKeepAliveEndsAnIdleEpoch) {
 TEST_F(EngineLoopTest, DrainFinishesWhatRunsAndRefusesTheRest) {
   const auto router = Attach();
   Submit(router, 1, 30);
-  Start();
-  size_t next = 0;
-  router->Await(&next, [](const auto& message) { return message.outputs_size() != 0; });
   loop_->Drain();
-  Submit(router, 2, 1);  // refused, in the drain or after it
+  Submit(router, 2, 1);
+  Start();
   thread_.join();
   EXPECT_TRUE(end_.ok()) << end_;
   bool is_finished = false, is_refused = false;
   for (const v1::SessionResponse& message : router->messages()) {
     for (const v1::TokenOutput& output : message.outputs()) {
       is_finished |= output.handle() == 1 && output.finish_reason() == v1::FINISH_REASON_LENGTH;
-      is_refused |= output.handle() == 2 && output.error_code() == static_cast<uint32_t>(absl::StatusCode::kUnavailable);
+      is_refused |=
+          output.handle() == 2 && output.error_code() == static_cast<uint32_t>(absl::StatusCode::kUnavailable);
     }
   }
   EXPECT_TRUE(is_finished);

@@ -16,7 +16,8 @@ absl::StatusOr<WorkerConfig> ConfigWith(const std::vector<std::string>& extra) {
     if (!authority.ok() || !(*authority)->IssueInto(made->path(), Role::kWorker, "worker-3", 3600).ok()) abort();
     return made;
   }();
-  std::vector<std::string> arguments = {"--model=/models/tiny/", "--head=127.0.0.1:7070", "--tls-dir=" + folder->path()};
+  std::vector<std::string> arguments = {"--model=/models/tiny/", "--head=127.0.0.1:7070",
+                                        "--tls-dir=" + folder->path()};
   arguments.insert(arguments.end(), extra.begin(), extra.end());
   const auto parsed = ParseArguments(arguments);
   if (!parsed.ok()) return parsed.status();
@@ -47,20 +48,25 @@ TEST(WorkerFlags, TakesNamesFromModelAndCertificateWhereNoneAreGiven) {
 
 TEST(WorkerFlags, RefusalsNameKnobAndFix) {
   const std::vector<std::pair<std::string, std::string>> wrong = {
-      {"--tensor-parallel-size=3", "1, 2, 4, 8"}, {"--block-size=20", "16, 32, 64, 128"},
-      {"--memory-utilization=0", "above 0"},      {"--memory-utilization=1.5", "above 0"},
-      {"--weights=int3", "bf16"},                 {"--kv-cache=x", "bf16"},
-      {"--isa=z80", "reference"},                 {"--head=nowhere", "--head"},
-      {"--max-num-batched-tokens=3", "64"},       {"--step-timeout-seconds=0", "0.1"},
+      {"--tensor-parallel-size=3", "1, 2, 4, 8"},
+      {"--block-size=20", "16, 32, 64, 128"},
+      {"--memory-utilization=0", "above 0"},
+      {"--memory-utilization=1.5", "above 0"},
+      {"--weights=int3", "bf16"},
+      {"--kv-cache=x", "bf16"},
+      {"--isa=z80", "reference"},
+      {"--head=nowhere", "--head"},
+      {"--max-num-batched-tokens=3", "64"},
+      {"--step-timeout-seconds=0", "0.1"},
   };
   for (const auto& [argument, hint] : wrong) {
     const auto config = ConfigWith({argument});
     EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument) << argument;
     EXPECT_THAT(std::string(config.status().message()), testing::HasSubstr(hint)) << argument;
-    ASSERT_TRUE(ConfigWith({"--tensor-parallel-size=1", "--block-size=16", "--memory-utilization=0.9",
-                            "--weights=auto", "--kv-cache=auto", "--isa=auto", "--max-num-batched-tokens=512",
-                            "--step-timeout-seconds=30"})
-                    .ok());
+    ASSERT_TRUE(
+        ConfigWith({"--tensor-parallel-size=1", "--block-size=16", "--memory-utilization=0.9", "--weights=auto",
+                    "--kv-cache=auto", "--isa=auto", "--max-num-batched-tokens=512", "--step-timeout-seconds=30"})
+            .ok());
   }
 }
 

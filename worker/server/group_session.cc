@@ -110,8 +110,9 @@ absl::StatusOr<int64_t> GroupSession::AgreeOnKvBlocks(const Model& model) {
   std::vector<float> all(seat().size());
   RETURN_IF_ERROR(communicator_->GatherToRoot(mine, std::vector<size_t>(all.size(), 1), all.data()));
   std::string agreed = absl::StrCat(static_cast<int64_t>(*std::min_element(all.begin(), all.end())));
-  RETURN_IF_ERROR(communicator_->Broadcast(&agreed, context_.config->step_timeout));
-  RETURN_IF_ERROR(own.status());
+  const absl::Status heard = communicator_->Broadcast(&agreed, context_.config->step_timeout);
+  RETURN_IF_ERROR(own.status());  // the reason to tell, whatever the others do meanwhile
+  RETURN_IF_ERROR(heard);
   int64_t num_blocks = 0;
   if (!absl::SimpleAtoi(agreed, &num_blocks)) return absl::InternalError("rank 0 sent no number of KV blocks");
   if (num_blocks == 0) return absl::ResourceExhaustedError("KV cache: another rank has too little memory for it");
@@ -131,6 +132,7 @@ absl::Status GroupSession::Lead(Model* model, int64_t num_blocks) {
   options.eos_token_ids = context_.checkpoint->text().eos_token_ids;
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options, &runner, &Clock::Real()));
   RETURN_IF_ERROR(runner.KeepAlive());  // all ranks have their caches
+  context_.report_load(engine->Load());
   EngineLoop::Options loop_options;
   loop_options.idle_interval = kIdleInterval;
   loop_options.keep_alive = [&runner] { return runner.KeepAlive(); };

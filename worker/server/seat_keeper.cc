@@ -52,10 +52,12 @@ bool SeatKeeper::Drain(absl::Duration timeout) {
   absl::MutexLock lock(&mutex_);
   is_stopping_ = true;
   next_.reset();
-  if (current_ != nullptr) current_->Drain();
+  const absl::Status reason = absl::UnavailableError("the worker is shutting down");
+  if (current_ != nullptr && phase_ == v1::WORKER_PHASE_SERVING) current_->Drain();
+  if (current_ != nullptr && phase_ != v1::WORKER_PHASE_SERVING) current_->Stop(reason);  // it has nothing to finish
   const auto is_over = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return current_ == nullptr; };
   if (mutex_.AwaitWithTimeout(absl::Condition(&is_over), timeout)) return true;
-  current_->Stop(absl::UnavailableError("the worker is shutting down"));
+  current_->Stop(reason);
   return mutex_.AwaitWithTimeout(absl::Condition(&is_over), kAbortTime);
 }
 

@@ -86,15 +86,15 @@ def wrk(folder, url, stream, connections):
     errors = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
     assert not errors, f"{url}: {errors.group(0)}"
     return (float(re.search(r"Requests/sec:\s+([0-9.]+)", out).group(1)),
-            milliseconds(re.search(r"50%\s+(\S+)", out).group(1)), milliseconds(re.search(r"99%\s+(\S+)", out).group(1)))
+            milliseconds(re.search(r"^\s+50%\s+(\S+)", out, re.M).group(1)), milliseconds(re.search(r"^\s+99%\s+(\S+)", out, re.M).group(1)))
 
 
 def measure(folder, name, whole_url, stream_url):
     one = wrk(folder, whole_url, False, 1)
     many = wrk(folder, whole_url, False, 32)
     streams = wrk(folder, stream_url, True, 32)
-    return {"router": name, "p50 ms at 1 connection": one[1], "requests/s at 32": many[0], "p99 ms at 32": many[2],
-            "streams/s at 32": streams[0]}
+    return {"router": name, "p50 µs at 1 connection": 1000 * one[1], "requests/s at 32": many[0],
+            "p99 ms at 32": many[2], "streams/s at 32": streams[0]}
 
 
 def our_router(build, folder, stack):
@@ -203,6 +203,6 @@ def run(build, folder, table):
         wait_for(lambda: answers(url), "mesh-router", timeout=30)
         rows.append(measure(folder, "mesh-router (with its worker, template, tokenizer)", url, url))
     for row in rows:
-        row["added p50 ms"] = row["p50 ms at 1 connection"] - direct["p50 ms at 1 connection"]
+        row["added p50 µs"] = row["p50 µs at 1 connection"] - direct["p50 µs at 1 connection"]
     table("Routers over a backend that answers 16 tokens at once", rows)
     return {"router": rows}

@@ -12,10 +12,10 @@ import venv
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def run_ctest(build, fast):
+def run_ctest(build, all_labels):
     """Returns (passed, failed, skipped) test cases over all gtest binaries."""
     command = ["ctest", "--test-dir", build, "-j", str(os.cpu_count()), "--output-on-failure"]
-    if fast:
+    if not all_labels:
         command += ["-L", "fast"]
     status = subprocess.run(command).returncode
     log = (pathlib.Path(build) / "Testing/Temporary/LastTest.log").read_text(errors="replace")
@@ -59,14 +59,16 @@ def run_pytest(build, folders):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build")
-    parser.add_argument("--fast", action="store_true", help="unit tests alone")
+    parser.add_argument("--fast", action="store_true", help="unit tests and tidy alone")
+    parser.add_argument("--unit", action="store_true", help="the C++ unit tests alone, as under a sanitizer")
     parser.add_argument("--prepare", action="store_true", help="only make the Python environment")
     options = parser.parse_args()
     if options.prepare:
         python_environment(options.build)
         return 0
-    results = [run_ctest(options.build, options.fast)]
-    results.append(run_pytest(options.build, ["tidy"] if options.fast else ["tidy", "integration"]))
+    results = [run_ctest(options.build, all_labels=not (options.fast or options.unit))]
+    if not options.unit:
+        results.append(run_pytest(options.build, ["tidy"] if options.fast else ["tidy", "integration"]))
     passed, failed, skipped = (sum(column) for column in zip(*results))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0

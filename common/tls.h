@@ -65,6 +65,8 @@ void AddListeningPort(grpc::ServerBuilder& builder, const TlsFiles& files, const
 // of at most 1 s, and 64 MiB messages.
 std::shared_ptr<grpc::Channel> MakeChannel(const TlsFiles& files, const std::string& cluster, Role role,
                                            const std::string& target);
+// Who calls, by its certificate. UNAUTHENTICATED when it showed none, or one that does not say.
+absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context);
 // UNAUTHENTICATED or PERMISSION_DENIED unless the caller's certificate names one of `roles` in `cluster`.
 absl::Status CheckPeer(const grpc::ServerContextBase& context, const std::string& cluster,
                        std::initializer_list<Role> roles);

@@ -99,15 +99,19 @@ std::shared_ptr<grpc::Channel> MakeChannel(const TlsFiles& files, const std::str
   return grpc::CreateCustomChannel(target, ClientCredentials(files), arguments);
 }
 
-absl::Status CheckPeer(const grpc::ServerContextBase& context, const std::string& cluster,
-                       std::initializer_list<Role> roles) {
+absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context) {
   const std::shared_ptr<const grpc::AuthContext> peer = context.auth_context();
   if (peer == nullptr || !peer->IsPeerAuthenticated()) {
     return absl::UnauthenticatedError("the caller showed no certificate");
   }
   const std::vector<grpc::string_ref> uris = peer->FindPropertyValues("peer_spiffe_id");
   if (uris.size() != 1) return absl::UnauthenticatedError("the caller's certificate does not say who it is");
-  ASSIGN_OR_RETURN(const Identity identity, ParseSpiffeUri(absl::string_view(uris[0].data(), uris[0].size())));
+  return ParseSpiffeUri(absl::string_view(uris[0].data(), uris[0].size()));
+}
+
+absl::Status CheckPeer(const grpc::ServerContextBase& context, const std::string& cluster,
+                       std::initializer_list<Role> roles) {
+  ASSIGN_OR_RETURN(const Identity identity, PeerIdentity(context));
   return CheckIdentity(identity, cluster, roles);
 }
 

@@ -67,7 +67,9 @@ class Stream : public grpc::ServerBidiReactor<Request, Response> {
 
 class JoinStream : public Stream<v1::JoinRequest, v1::JoinResponse> {
  public:
-  JoinStream(StreamId id, HeadService& service) : Stream(id), service_(service) {}
+  // `pod`: the caller's, by its certificate.
+  JoinStream(StreamId id, HeadService& service, std::string pod)
+      : Stream(id), service_(service), pod_(std::move(pod)) {}
   void Begin() { StartRead(&incoming_); }
   void Send(const v1::JoinResponse& response) {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -87,7 +89,10 @@ class JoinStream : public Stream<v1::JoinRequest, v1::JoinResponse> {
     return true;
   }
 
+  absl::Status Take(Membership& membership);
+
   HeadService& service_;
+  const std::string pod_;
   std::optional<v1::JoinResponse> lease_;
   std::optional<v1::JoinResponse> command_;
 };
@@ -139,7 +144,7 @@ class HeadService : public v1::Head::CallbackService {
     if (absl::Status refusal = CheckStream("Join", *context, {Role::kWorker}); !refusal.ok()) {
       return new RefusedStream<v1::JoinRequest, v1::JoinResponse>(refusal);
     }
-    return Open<JoinStream>(&joins_);
+    return Open<JoinStream>(&joins_, PeerIdentity(*context)->pod);
   }
 
   grpc::ServerBidiReactor<v1::RouterReport, v1::ClusterTable>* Watch(grpc::CallbackServerContext* context) override {
@@ -208,12 +213,12 @@ class HeadService : public v1::Head::CallbackService {
     return absl::ResourceExhaustedError(absl::StrCat("this head serves at most ", kMaxStreams, " streams"));
   }
 
-  template <typename StreamType>
-  StreamType* Open(std::map<StreamId, StreamType*>* streams) {
+  template <typename StreamType, typename... Arguments>
+  StreamType* Open(std::map<StreamId, StreamType*>* streams, Arguments... arguments) {
     StreamType* stream;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      stream = new StreamType(++last_stream_id_, *this);
+      stream = new StreamType(++last_stream_id_, *this, std::move(arguments)...);
       (*streams)[last_stream_id_] = stream;
     }
     stream->Begin();
@@ -254,13 +259,21 @@ class HeadService : public v1::Head::CallbackService {
 
 void JoinStream::OnReadDone(bool ok) {
   if (!ok) return End(absl::OkStatus());  // the worker is gone; OnDone() follows
-  const absl::Status status = service_.Update([this](Membership& membership) {
-    if (incoming_.has_offer()) return membership.Join(id_, incoming_.offer());
-    if (incoming_.has_status()) return membership.Report(id_, incoming_.status());
-    return absl::InvalidArgumentError("the message is neither an offer nor a status");
-  });
+  const absl::Status status = service_.Update([this](Membership& membership) { return Take(membership); });
   if (!status.ok()) return End(status);
   StartRead(&incoming_);
+}
+
+absl::Status JoinStream::Take(Membership& membership) {
+  if (incoming_.has_status()) return membership.Report(id_, incoming_.status());
+  if (!incoming_.has_offer()) return absl::InvalidArgumentError("the message is neither an offer nor a status");
+  // Else any worker's certificate could take any worker's seat.
+  const std::string& worker = incoming_.offer().worker_id();
+  if (!worker.empty() && worker != pod_) {
+    return absl::PermissionDeniedError(absl::StrCat("offer.worker_id is \"", worker, "\", but the certificate names \"",
+                                                    pod_, "\"; start the worker with the name on its certificate"));
+  }
+  return membership.Join(id_, incoming_.offer());
 }
 
 void JoinStream::OnDone() {

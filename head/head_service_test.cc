@@ -142,15 +142,15 @@ class HeadServiceTest : public testing::Test {
     server_ = *std::move(server);
   }
 
-  TlsFiles Files(Role role) {
-    const std::string name(RoleName(role));
+  TlsFiles Files(Role role, std::string name = "") {
+    if (name.empty()) name = std::string(RoleName(role));
     if (!issued_.insert(name).second) return TlsFilesIn(folder_ / name);
     EXPECT_EQ(authority_->IssueInto(folder_ / name, role, name, 3600), absl::OkStatus());
     return TlsFilesIn(folder_ / name);
   }
 
-  std::shared_ptr<grpc::Channel> Channel(Role role) {
-    return MakeChannel(Files(role), "c1", Role::kHead, "127.0.0.1:" + std::to_string(server_->port()));
+  std::shared_ptr<grpc::Channel> Channel(Role role, const std::string& pod = "") {
+    return MakeChannel(Files(role, pod), "c1", Role::kHead, "127.0.0.1:" + std::to_string(server_->port()));
   }
 
   absl::StatusOr<v1::ClusterTable> GetTable(Role role) {
@@ -186,8 +186,8 @@ class HeadServiceTest : public testing::Test {
 TEST_F(HeadServiceTest, WorkersFormAGroupAndRoutersSeeIt) {
   WatchClient router(Channel(Role::kRouter));
   router.Report("r0");
-  JoinClient w0(Channel(Role::kWorker));
-  JoinClient w1(Channel(Role::kWorker));
+  JoinClient w0(Channel(Role::kWorker, "w0"));
+  JoinClient w1(Channel(Role::kWorker, "w1"));
   const std::vector<v1::GroupSeat> seats = Serve(w0, w1);
   EXPECT_EQ(seats[0].rank(), 0u);
   EXPECT_EQ(seats[1].rank(), 1u);
@@ -206,14 +206,14 @@ TEST_F(HeadServiceTest, WorkersFormAGroupAndRoutersSeeIt) {
 
 TEST_F(HeadServiceTest, AWorkerThatIsGoneIsReplacedUnderANewEpoch) {
   WatchClient router(Channel(Role::kRouter));
-  JoinClient w0(Channel(Role::kWorker));
+  JoinClient w0(Channel(Role::kWorker, "w0"));
   {
-    JoinClient w1(Channel(Role::kWorker));
+    JoinClient w1(Channel(Role::kWorker, "w1"));
     Serve(w0, w1);
     router.ReadUntilState(v1::GROUP_STATE_READY);
   }  // w1's stream ends
   EXPECT_THAT(router.ReadUntilState(v1::GROUP_STATE_BROKEN).groups(0).worker_ids(), ElementsAre("w0", ""));
-  JoinClient spare(Channel(Role::kWorker));
+  JoinClient spare(Channel(Role::kWorker, "spare"));
   spare.Offer("spare", 12);
   EXPECT_TRUE(spare.Read().has_lease());
   const v1::Assignment assignment = spare.Read().assignment();
@@ -226,15 +226,15 @@ TEST_F(HeadServiceTest, AWorkerThatIsGoneIsReplacedUnderANewEpoch) {
 }
 
 TEST_F(HeadServiceTest, ARestartedHeadRebuildsTheTableBeforeItPublishes) {
-  JoinClient w0(Channel(Role::kWorker));
-  JoinClient w1(Channel(Role::kWorker));
+  JoinClient w0(Channel(Role::kWorker, "w0"));
+  JoinClient w1(Channel(Role::kWorker, "w1"));
   const std::vector<v1::GroupSeat> seats = Serve(w0, w1);
   StartHead(absl::Milliseconds(700));
   WatchClient router(Channel(Role::kRouter));
-  JoinClient again0(Channel(Role::kWorker));
+  JoinClient again0(Channel(Role::kWorker, "w0"));
   again0.Offer("w0", 10, seats[0]);
   again0.Say(v1::WORKER_PHASE_SERVING, seats[0]);
-  JoinClient again1(Channel(Role::kWorker));
+  JoinClient again1(Channel(Role::kWorker, "w1"));
   again1.Offer("w1", 11, seats[1]);
   again1.Say(v1::WORKER_PHASE_SERVING, seats[1]);
   const v1::ClusterTable table = router.ReadUntilState(v1::GROUP_STATE_READY);
@@ -253,17 +253,23 @@ TEST_F(HeadServiceTest, RolesDecideWhoMayCallWhat) {
 }
 
 TEST_F(HeadServiceTest, BadOffersEndTheStreamWithTheReason) {
-  JoinClient client(Channel(Role::kWorker));
+  JoinClient client(Channel(Role::kWorker, "w0"));
   client.Offer("", 10);
   const absl::Status status = client.End();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(), "offer.worker_id is empty");
 }
 
+TEST_F(HeadServiceTest, NobodyJoinsUnderAnothersName) {
+  JoinClient thief(Channel(Role::kWorker, "w1"));
+  thief.Offer("w0", 10);
+  EXPECT_EQ(thief.End().code(), absl::StatusCode::kPermissionDenied);
+}
+
 TEST_F(HeadServiceTest, ASlowRouterGetsTheLatestTable) {
   WatchClient router(Channel(Role::kRouter));
-  JoinClient w0(Channel(Role::kWorker));
-  JoinClient w1(Channel(Role::kWorker));
+  JoinClient w0(Channel(Role::kWorker, "w0"));
+  JoinClient w1(Channel(Role::kWorker, "w1"));
   const v1::GroupSeat seat = Serve(w0, w1)[0];
   for (int i = 0; i < 500; ++i) {
     w0.Say(v1::WORKER_PHASE_LOADING, seat);

@@ -195,8 +195,10 @@ TEST(ConnectGroup, EndsWithoutItsPeersAtTheDeadlineOrWhenCancelled) {
     for (int rank : {0, 1}) {
       GroupJoin join = group.JoinOf(rank);
       join.join_timeout = absl::Milliseconds(30);
-      EXPECT_EQ(ConnectGroup(join, group.TcpOf(rank)).status().code(), absl::StatusCode::kDeadlineExceeded)
-          << TransportName(transport) << rank;
+      const absl::Status late = ConnectGroup(join, group.TcpOf(rank)).status();
+      EXPECT_EQ(late.code(), absl::StatusCode::kDeadlineExceeded) << TransportName(transport) << rank;
+      const char* chosen = transport == Transport::kTcp ? "exchange" : "shared memory";
+      EXPECT_THAT(std::string(late.message()), testing::HasSubstr(chosen));
       join.join_timeout = absl::Minutes(10);
       join.cancelled = [] { return true; };
       EXPECT_EQ(ConnectGroup(join, group.TcpOf(rank)).status().code(), absl::StatusCode::kCancelled)

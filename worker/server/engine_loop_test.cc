@@ -153,6 +153,19 @@ TEST_F(EngineLoopTest, ARouterThatGoesTakesItsRequestsAlong) {
   EXPECT_EQ(after.load().kv_blocks_used(), 0u);
 }
 
+TEST_F(EngineLoopTest, RequestsOfARouterThatIsGoneNeverRun) {
+  const auto goes = Attach(), stays = Attach();
+  Submit(goes, 1, 800);
+  Submit(goes, 2, 800);
+  EXPECT_TRUE(loop_->Post({Command::Kind::kDetach, goes}));
+  Submit(stays, 1, 2);
+  Start();
+  size_t next = 0;
+  stays->Await(&next, [](const auto& message) { return HasEnd(message, v1::FINISH_REASON_LENGTH); });
+  for (const v1::SessionResponse& message : stays->messages()) EXPECT_LE(message.load().running(), 1u);
+  EXPECT_THAT(registry_.RenderText(), testing::HasSubstr("slmmesh_worker_requests_total{end=\"aborted\"} 2"));
+}
+
 TEST_F(EngineLoopTest, ANewRouterStartsFromTheWholePrefixCache) {
   const auto first = Attach();
   Submit(first, 1, 40);

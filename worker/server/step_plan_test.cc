@@ -6,7 +6,7 @@ namespace slmmesh {
 namespace {
 
 TEST(StepPlan, CarriesEveryFieldOfABatch) {
-  const StepBatch batch = {{1, 2, 3}, {4, 5, 0}, {0, 2, 3}, {7, 8, 9}, {0, 2, 3}, {1, 2}};
+  const StepBatch batch = {{1, 2, 3}, {4, 5, 0}, {0, 2, 3}, {7, 8, 9}, {0, 1, 3}, {1, 2}};
   const auto plan = DecodeStepPlan(EncodeStepPlan(PlanKind::kStep, 1, batch));
   ASSERT_TRUE(plan.ok());
   EXPECT_EQ(plan->kind, PlanKind::kStep);

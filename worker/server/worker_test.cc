@@ -254,9 +254,10 @@ TEST_F(WorkerTest, LosingTheHeadChangesNothingAndItLearnsTheSeatAnew) {
   EXPECT_EQ(offer.seat().epoch(), 7u);
   EXPECT_EQ(offer.seat().size(), 1u);
   head_->Assign("g", 7, {"a"});  // the seat it holds: nothing happens
-  router->Submit(MakeSubmit(9, 5));
+  router->Submit(MakeSubmit(9, 100));
   v1::SessionResponse message;
   EXPECT_TRUE(router->ReadUntil(HasEnd, &message));
+  EXPECT_EQ(router->outputs().back().finish_reason(), v1::FINISH_REASON_LENGTH);
 }
 
 TEST_F(WorkerTest, TheHeadHearsOfTheLoad) {

@@ -24,18 +24,18 @@ enum class Isa : uint8_t { kReference, kAvx2, kAvx512, kAvx512Bf16 };
 const char* IsaName(Isa isa);
 std::vector<Isa> SupportedIsas();  // on this machine, slowest first
 
-constexpr int64_t kPanelColumns = 64;   // output columns per packed panel
-constexpr int64_t kAttentionChunk = 16; // positions per softmax step; KV block sizes are multiples of it
-constexpr int64_t kAlignment = 64;      // bytes, of every buffer handed to a kernel
+constexpr int64_t kPanelColumns = 64;    // output columns per packed panel
+constexpr int64_t kAttentionChunk = 16;  // positions per softmax step; KV block sizes are multiples of it
+constexpr int64_t kAlignment = 64;       // bytes, of every buffer handed to a kernel
 
 // y[M, N] = sum over leaves (x[M, leaf] · W[N, leaf]^T) (+ bias[N]).
 struct MatMulArgs {
-  const float* x;          // [m, k], row stride x_stride floats
+  const float* x;  // [m, k], row stride x_stride floats
   int64_t x_stride;
-  const void* weights;     // packed, PackedBytes(type, n, k)
+  const void* weights;  // packed, PackedBytes(type, n, k)
   WeightType type;
-  const float* bias;       // [n] or null; added last
-  float* y;                // [m, n], row stride y_stride floats
+  const float* bias;  // [n] or null; added last
+  float* y;           // [m, n], row stride y_stride floats
   int64_t y_stride;
   int64_t m, n, k;
   // Leaf l covers k in [leaf_start[l], leaf_start[l + 1]); starts are even, ascending from 0 to k. Each leaf is one
@@ -48,50 +48,50 @@ struct MatMulArgs {
 // A paged KV cache of one layer, opaque but for its size. Position p of a sequence lies in block
 // block_table[p / block_size], slot p % block_size.
 struct KvCache {
-  void* base;              // num_blocks * KvBlockBytes
+  void* base;  // num_blocks * KvBlockBytes
   KvType type;
   int64_t num_blocks;
-  int64_t block_size;      // a multiple of kAttentionChunk
+  int64_t block_size;  // a multiple of kAttentionChunk
   int64_t num_kv_heads;
-  int64_t head_dim;        // even, at most 256
+  int64_t head_dim;  // even, at most 256
 };
 
 // Sequences of one step over a paged cache. T tokens in all, flattened; sequence s owns rows
 // [query_start[s], query_start[s + 1]) and the blocks block_table[block_start[s] … block_start[s + 1]).
 struct SequenceLayout {
   int64_t num_sequences;
-  int64_t num_tokens;             // T
-  const uint32_t* query_start;    // [num_sequences + 1]
+  int64_t num_tokens;           // T
+  const uint32_t* query_start;  // [num_sequences + 1]
   const uint32_t* block_table;
-  const uint32_t* block_start;    // [num_sequences + 1]
-  const uint32_t* positions;      // [T], consecutive within a sequence
+  const uint32_t* block_start;  // [num_sequences + 1]
+  const uint32_t* positions;    // [T], consecutive within a sequence
 };
 
 // Rotates q and k in place (pairs (i, i + rotary_dim / 2), as Hugging Face's Llama does) and writes k and v into the
 // cache at their positions.
 struct RopeStoreArgs {
-  float* qkv;                     // [T, (num_q_heads + 2 * num_kv_heads) * head_dim]: q, then k, then v
+  float* qkv;  // [T, (num_q_heads + 2 * num_kv_heads) * head_dim]: q, then k, then v
   int64_t num_q_heads;
-  int64_t rotary_dim;             // even, <= head_dim
-  const float* cos;               // [max_position, rotary_dim / 2]
+  int64_t rotary_dim;  // even, <= head_dim
+  const float* cos;    // [max_position, rotary_dim / 2]
   const float* sin;
-  const float* q_norm;            // [head_dim] RMS norm per head before rotation (Qwen3), or null
+  const float* q_norm;  // [head_dim] RMS norm per head before rotation (Qwen3), or null
   const float* k_norm;
   float norm_epsilon;
   SequenceLayout sequences;
   KvCache cache;
 };
 
-// out[T, num_q_heads * head_dim] = softmax(q k^T * scale, causal, window) v, grouped queries: query head h reads KV head
-// h / (num_q_heads / num_kv_heads). Online softmax in chunks of kAttentionChunk positions aligned to position 0.
+// out[T, num_q_heads * head_dim] = softmax(q k^T * scale, causal, window) v, grouped queries: query head h reads KV
+// head h / (num_q_heads / num_kv_heads). Online softmax in chunks of kAttentionChunk positions aligned to position 0.
 struct AttentionArgs {
-  const float* qkv;               // q as rotated by RopeStore, same layout
+  const float* qkv;  // q as rotated by RopeStore, same layout
   int64_t num_q_heads;
   float scale;
-  int64_t sliding_window;         // keys visible to a query: the last `sliding_window` with itself; 0: all
+  int64_t sliding_window;  // keys visible to a query: the last `sliding_window` with itself; 0: all
   SequenceLayout sequences;
   KvCache cache;
-  float* out;                     // [T, num_q_heads * head_dim]
+  float* out;  // [T, num_q_heads * head_dim]
 };
 
 class Backend {
@@ -127,8 +127,8 @@ class Backend {
 };
 
 struct CpuOptions {
-  int threads = 0;              // 0: all that this process may run on
-  bool automatic_isa = true;    // else `isa`
+  int threads = 0;            // 0: all that this process may run on
+  bool automatic_isa = true;  // else `isa`
   Isa isa = Isa::kReference;
 };
 // Null when the machine lacks the instruction set asked for.

@@ -7,18 +7,17 @@
 
 #include <filesystem>
 
+#include "common/temporary_folder.h"
+
 namespace slmmesh {
 namespace {
 
 class RunFolderTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    root_ = ::testing::TempDir() + "mesh-run-XXXXXX";
-    ASSERT_NE(mkdtemp(root_.data()), nullptr);
-    setenv("MESH_RUN_DIR", root_.c_str(), 1);
-  }
-  void TearDown() override { std::filesystem::remove_all(root_); }
-  std::string root_;
+  void SetUp() override { setenv("MESH_RUN_DIR", root_.c_str(), 1); }
+
+  const TemporaryFolder folder_;
+  const std::string root_ = folder_.path();
 };
 
 TEST_F(RunFolderTest, NobodyElseCanReadIt) {

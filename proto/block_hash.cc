@@ -1,29 +1,18 @@
 #include "proto/block_hash.h"
 
+#include "common/mix.h"
+
 namespace slmmesh {
-namespace {
-
-// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): a bijection whose output bits each depend on every input bit.
-uint64_t Mix(uint64_t x) {
-  x ^= x >> 30;
-  x *= 0xbf58476d1ce4e5b9u;
-  x ^= x >> 27;
-  x *= 0x94d049bb133111ebu;
-  x ^= x >> 31;
-  return x;
-}
-
-}  // namespace
 
 BlockHash RootBlockHash(std::string_view cache_salt) {
-  uint64_t hash = Mix(cache_salt.size() + 0x9e3779b97f4a7c15u);
-  for (unsigned char byte : cache_salt) hash = Mix(hash ^ byte);
+  uint64_t hash = Mix64(cache_salt.size() + kMixGolden);
+  for (unsigned char byte : cache_salt) hash = Mix64(hash ^ byte);
   return hash;
 }
 
 BlockHash NextBlockHash(BlockHash parent, std::span<const uint32_t> tokens) {
-  uint64_t hash = Mix(parent + 0x9e3779b97f4a7c15u);
-  for (uint32_t token : tokens) hash = Mix(hash ^ (uint64_t{token} + 1));
+  uint64_t hash = Mix64(parent + kMixGolden);
+  for (uint32_t token : tokens) hash = Mix64(hash ^ (uint64_t{token} + 1));
   return hash;
 }
 

@@ -3,11 +3,11 @@
 
 #include <iostream>
 
+#include "common/temporary_folder.h"
 #include "tests/fuzz/allocation_meter.h"
 #include "tests/fuzz/mutator.h"
 #include "worker/checkpoint/config_json.h"
 #include "worker/checkpoint/hugging_face_text.h"
-#include "worker/checkpoint/testing/temporary_folder.h"
 
 namespace slmmesh {
 namespace {

@@ -3,13 +3,13 @@
 
 #include <iostream>
 
+#include "common/temporary_folder.h"
 #include "tests/fuzz/allocation_meter.h"
 #include "tests/fuzz/mutator.h"
 #include "worker/checkpoint/gguf_config.h"
 #include "worker/checkpoint/gguf_file.h"
 #include "worker/checkpoint/gguf_tokenizer.h"
 #include "worker/checkpoint/testing/random_model.h"
-#include "worker/checkpoint/testing/temporary_folder.h"
 
 namespace slmmesh {
 namespace {

@@ -3,11 +3,11 @@
 
 #include <iostream>
 
+#include "common/temporary_folder.h"
 #include "tests/fuzz/allocation_meter.h"
 #include "tests/fuzz/mutator.h"
 #include "worker/checkpoint/safetensors.h"
 #include "worker/checkpoint/testing/random_model.h"
-#include "worker/checkpoint/testing/temporary_folder.h"
 
 namespace slmmesh {
 namespace {

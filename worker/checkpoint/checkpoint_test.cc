@@ -3,9 +3,9 @@
 #include <filesystem>
 
 #include "common/files.h"
+#include "common/temporary_folder.h"
 #include "worker/checkpoint/testing/random_model.h"
 #include "worker/checkpoint/testing/status_matchers.h"
-#include "worker/checkpoint/testing/temporary_folder.h"
 
 namespace slmmesh {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
+#include "common/temporary_folder.h"
 #include "worker/checkpoint/testing/status_matchers.h"
-#include "worker/checkpoint/testing/temporary_folder.h"
 
 namespace slmmesh {
 namespace {

@@ -84,7 +84,7 @@ class JoinStream : public Stream<v1::JoinRequest, v1::JoinResponse> {
   bool NextMessage(v1::JoinResponse* message) override {
     std::optional<v1::JoinResponse>& next = lease_.has_value() ? lease_ : command_;
     if (!next.has_value()) return false;
-    *message = *std::move(next);
+    message->Swap(&*next);
     next.reset();
     return true;
   }
@@ -344,7 +344,7 @@ class GrpcHeadServer : public HeadServer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<HeadServer>> HeadServer::Start(Options options) {
+absl::StatusOr<std::unique_ptr<HeadServer>> HeadServer::Start(const Options& options) {
   RETURN_IF_ERROR(MakeServerContext(options.tls).status());  // a clear error now instead of failing handshakes later
   auto server = std::make_unique<GrpcHeadServer>(options);
   RETURN_IF_ERROR(server->Listen(options));

@@ -21,7 +21,7 @@ class HeadServer {
     MembershipOptions membership;
     Metrics* metrics = nullptr;  // optional; outlives the server
   };
-  static absl::StatusOr<std::unique_ptr<HeadServer>> Start(Options options);
+  static absl::StatusOr<std::unique_ptr<HeadServer>> Start(const Options& options);
   virtual ~HeadServer() = default;  // ends all streams and stops
   virtual int port() const = 0;
   virtual bool settled() const = 0;  // see Membership

@@ -161,7 +161,9 @@ TEST_P(MatMulTest, HalvesAddUpToTheWhole) {
 
     std::vector<std::vector<float>> halves;
     const size_t middle = (p.leaves.size() - 1) / 2;
-    for (const auto& [first, last] : {std::pair{size_t{0}, middle}, std::pair{middle, p.leaves.size() - 1}}) {
+    for (const auto& range : {std::pair{size_t{0}, middle}, std::pair{middle, p.leaves.size() - 1}}) {
+      const size_t first = range.first;
+      const size_t last = range.second;
       Problem half = {.m = p.m, .n = p.n, .k = p.leaves[last] - p.leaves[first], .type = p.type};
       if (half.k == 0) continue;  // an absent half: not a zero
       for (size_t l = first; l <= last; ++l) half.leaves.push_back(p.leaves[l] - p.leaves[first]);

@@ -11,13 +11,7 @@ mapfile -t sources < <(git ls-files -co --exclude-standard '*.cc' '*.h' | xargs 
 echo "clang-format: ${#sources[@]} files"
 clang-format --dry-run --Werror "${sources[@]}"
 
-# Kernels of other instruction sets are built with flags of their own; clang-tidy takes them from the compile commands.
-if [ $# -gt 0 ]; then files=("$@"); else mapfile -t files < <(git ls-files -co --exclude-standard '*.cc'); fi
-echo "clang-tidy: ${#files[@]} files"
-printf '%s\n' "${files[@]}" | xargs -P "$jobs" -n 4 clang-tidy -p "$build" --quiet 2> "$build/tidy.log" || {
-  grep -E 'error:' "$build/tidy.log" || true
-  exit 1
-}
+tools/tidy.py "$build" "$@"
 
 mapfile -t headers < <(git ls-files -co --exclude-standard '*.h' | grep -v -e '^text/rust/' -e 'vec16.h$')
 echo "headers are self-contained: ${#headers[@]} files"

@@ -46,7 +46,7 @@ class Dispatcher : private WorkerSession::Listener {
     absl::Duration wait_for_group = absl::Seconds(5);
   };
   Dispatcher(Options options, std::vector<Loop*> loops, RouterMetrics* metrics);
-  ~Dispatcher();  // after Stop()
+  ~Dispatcher() override;  // after Stop()
   // What the reports to the head say of this router.
   void SetEndpoints(const std::string& http_endpoint, const std::string& grpc_endpoint);
   void Tick();  // every Loop::kTickMs, on one loop

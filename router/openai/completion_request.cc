@@ -65,7 +65,7 @@ void RefuseWhatIsNotThere(FieldReader* reader, uint32_t n) {
   if (best_of.has_value() && *best_of != n) {
     reader->Fail("best_of", absl::StrCat(*best_of, " is not n (", n, "); leave it out"));
   }
-  if (const json* suffix = reader->Take("suffix"); suffix != nullptr && *suffix != "") {
+  if (const json* suffix = reader->Take("suffix"); suffix != nullptr && *suffix != json("")) {
     reader->Fail("suffix", "not supported here; leave it out");
   }
   if (const json* format = reader->Take("response_format"); format != nullptr && *format != json{{"type", "text"}}) {

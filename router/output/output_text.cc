@@ -60,7 +60,7 @@ absl::Status OutputText::FinishText(ChoiceDelta* delta) {
   return absl::OkStatus();
 }
 
-void OutputText::Release(std::string text, ChoiceDelta* delta) {
+void OutputText::Release(const std::string& text, ChoiceDelta* delta) {
   released_bytes_ += text.size();
   delta->text.append(text);
   while (!pending_logprobs_.empty() && pending_logprobs_.front().begin < released_bytes_) {

@@ -45,7 +45,7 @@ class OutputText {
   };
   absl::Status PushToken(const v1::TokenOutput& output, ChoiceDelta* delta);
   absl::Status FinishText(ChoiceDelta* delta);
-  void Release(std::string text, ChoiceDelta* delta);
+  void Release(const std::string& text, ChoiceDelta* delta);
   TokenLogprobText Describe(const v1::TokenOutput& output) const;
 
   std::shared_ptr<const text::Tokenizer> tokenizer_;

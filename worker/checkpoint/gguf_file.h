@@ -27,7 +27,7 @@ class GgufMetadata {
 
   const std::string& where() const { return where_; }
   // INVALID_ARGUMENT if the key is taken.
-  absl::Status Add(absl::string_view key, GgufValue value);
+  absl::Status Add(absl::string_view key, GgufValue&& value);
   const GgufValue* Find(absl::string_view key) const;
 
   absl::StatusOr<int64_t> Integer(absl::string_view key, int64_t min, int64_t max) const;

@@ -68,7 +68,7 @@ TEST(GgufFile, TypesOfMetadataAreChecked) {
 
 TEST(GgufFile, RefusesOtherFiles) {
   EXPECT_REFUSED(Parse(""), "f.gguf", "not a GGUF file");
-  EXPECT_REFUSED(Parse("GGML\3\0\0\0"), "not a GGUF file");
+  EXPECT_REFUSED(Parse(std::string("GGML\3\0\0\0", 8)), "not a GGUF file");
   EXPECT_REFUSED(Parse(GgufBuilder(1).Build()), "version 1", "2 or 3");
   EXPECT_REFUSED(Parse(GgufBuilder(0x03000000).Build()), "little-endian");
 }
@@ -97,7 +97,7 @@ TEST(GgufFile, BoundsCounts) {
 }
 
 TEST(GgufFile, RefusesTensorsThatDoNotFit) {
-  const auto with_tensor = [](uint32_t code, std::vector<uint64_t> sizes, uint64_t offset) {
+  const auto with_tensor = [](uint32_t code, const std::vector<uint64_t>& sizes, uint64_t offset) {
     return Parse(GgufBuilder().AddTensorInfo("t", code, sizes, offset).Build() + std::string(256, '\0'));
   };
   ASSERT_OK(with_tensor(0, {8, 8}, 0));

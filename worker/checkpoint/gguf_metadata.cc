@@ -31,7 +31,7 @@ std::optional<double> AsNumber(const GgufValue* value) {
 
 }  // namespace
 
-absl::Status GgufMetadata::Add(absl::string_view key, GgufValue value) {
+absl::Status GgufMetadata::Add(absl::string_view key, GgufValue&& value) {
   if (!values_.try_emplace(std::string(key), std::move(value)).second) {
     return absl::InvalidArgumentError(
         absl::StrCat(where_, ": metadata key `", absl::CHexEscape(key.substr(0, 80)), "` is there twice"));

@@ -50,7 +50,7 @@ uint64_t RowBytes(TensorType type, int64_t columns) {
   return 0;
 }
 
-absl::Status TensorTable::Add(TensorView tensor) {
+absl::Status TensorTable::Add(TensorView&& tensor) {
   std::string name = tensor.name;
   if (!tensors_.try_emplace(name, std::move(tensor)).second) {
     return absl::InvalidArgumentError(absl::StrCat("tensor `", name, "` is there twice"));

@@ -20,7 +20,7 @@ namespace slmmesh {
 class TensorTable {
  public:
   // INVALID_ARGUMENT if the name is taken.
-  absl::Status Add(TensorView tensor);
+  absl::Status Add(TensorView&& tensor);
 
   absl::StatusOr<TensorView> Find(const std::string& name, absl::Span<const int64_t> shape) const;
   bool Has(absl::string_view name) const { return tensors_.contains(name); }

@@ -93,7 +93,8 @@ TEST_P(CommunicatorTest, RandomRunsOfCollectivesKeepInStep) {
       if (kind == 0) {
         std::vector<float> data(count, static_cast<float>(rank.rank() + round));
         ASSERT_TRUE(rank.AllReduceSum(absl::MakeSpan(data), (1u << size) - 1).ok());
-        const float sum = static_cast<float>(size * (size - 1) / 2 + size * round);
+        const int pairs = size * (size - 1) / 2;
+        const auto sum = static_cast<float>(pairs + size * round);
         for (float value : data) ASSERT_EQ(value, sum) << "round " << round;
       } else if (kind == 1) {
         const std::string sent(count * 7, static_cast<char>('a' + round % 26));

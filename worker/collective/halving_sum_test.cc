@@ -46,6 +46,7 @@ TEST(HalvingSum, EveryMaskOfEverySizeMatchesTheDefinitionToTheBit) {
       for (size_t i = 0; i < kCount; ++i) Reference(parts, 0, size, i, &expected[i]);
       std::vector<float> out(kCount, -1);
       SumByHalving(parts, kCount, out.data());
+      // Bits are meant, not values: NOLINTNEXTLINE(bugprone-suspicious-memory-comparison)
       ASSERT_EQ(std::memcmp(out.data(), expected.data(), kCount * sizeof(float)), 0)
           << "size " << size << " mask " << mask;
       for (size_t r = 0; r < size; ++r) {  // in place, over any of the parts

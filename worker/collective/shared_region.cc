@@ -69,8 +69,8 @@ absl::StatusOr<std::unique_ptr<SharedRegion>> SharedRegion::Join(const GroupJoin
     RETURN_IF_ERROR(PollUntil(join, "rank 0's region", [&] {
       auto opened = OpenNamed(name, join);
       if (absl::IsNotFound(opened.status())) return false;
-      if (opened.ok()) region = *std::move(opened);
       failure = opened.status();
+      if (opened.ok()) region = *std::move(opened);
       return true;
     }));
     RETURN_IF_ERROR(failure);

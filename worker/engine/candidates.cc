@@ -25,6 +25,7 @@ MESH_PER_INSTRUCTION_SET int64_t Weigh(const float* scaled, int64_t chunks, int3
   int64_t mass = 0;
   for (int64_t begin = 0; begin < chunks * kRowChunk; begin += kRowChunk) {
     for (int64_t i = begin; i < begin + kRowChunk; ++i) {
+      // Never negative, and lround would not vectorize: NOLINTNEXTLINE(bugprone-incorrect-roundings)
       weights[i] = static_cast<int32_t>(ExpNonPositive(scaled[i]) * kUnit + 0.5f);
     }
     for (int64_t i = begin; i < begin + kRowChunk; ++i) mass += weights[i];

@@ -358,7 +358,7 @@ TEST(EngineCreateTest, RefusesOptionsThatCannotWork) {
   FakeClock clock;
   FakeRunner runner(kVocabSize, kNumBlocks, kBlockSize);
   const EngineOptions good{.num_blocks = kNumBlocks, .block_size = kBlockSize};
-  const auto code = [&](EngineOptions options) { return Engine::Create(options, &runner, &clock).status().code(); };
+  const auto code = [&](const EngineOptions& options) { return Engine::Create(options, &runner, &clock).status().code(); };
   EXPECT_EQ(code(good), absl::StatusCode::kOk);
   std::vector<EngineOptions> bad(6, good);
   bad[0].num_blocks = 0;

@@ -44,7 +44,7 @@ class FakeModel : public Model {
   std::vector<float> logits_;
 };
 
-StepBatch MakeBatch(std::vector<uint32_t> tokens, std::vector<uint32_t> logit_rows) {
+StepBatch MakeBatch(const std::vector<uint32_t>& tokens, const std::vector<uint32_t>& logit_rows) {
   const auto count = static_cast<uint32_t>(tokens.size());
   return {tokens, std::vector<uint32_t>(count, 0), {0, count}, {0}, {0, 1}, logit_rows};
 }

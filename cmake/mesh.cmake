@@ -1,5 +1,12 @@
 # One target per concept. A target's DEPS list is the architecture: tests/tidy checks it against DESIGN's layer order.
 
+# What a sanitizer build adds to each program.
+function(mesh_sanitized target)
+  if(TARGET tsan_absl_mutex)
+    target_link_libraries(${target} PRIVATE tsan_absl_mutex)
+  endif()
+endfunction()
+
 # mesh_library(NAME common_tls SRCS tls.cc DEPS common_status OpenSSL::SSL)
 function(mesh_library)
   cmake_parse_arguments(A "" "NAME" "SRCS;DEPS" ${ARGN})
@@ -23,6 +30,7 @@ function(mesh_binary)
   target_include_directories(${A_NAME} PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_options(${A_NAME} PRIVATE ${MESH_WARNINGS})
   set_target_properties(${A_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  mesh_sanitized(${A_NAME})
 endfunction()
 
 # mesh_test(NAME scheduler_test SRCS scheduler_test.cc DEPS engine_scheduler [SLOW])
@@ -38,6 +46,7 @@ function(mesh_test)
   target_compile_options(${A_NAME} PRIVATE ${MESH_WARNINGS})
   target_compile_definitions(${A_NAME} PRIVATE MESH_SOURCE_DIR="${CMAKE_SOURCE_DIR}" MESH_BINARY_DIR="${CMAKE_BINARY_DIR}")
   set_target_properties(${A_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  mesh_sanitized(${A_NAME})
   if(NOT A_TIMEOUT)
     set(A_TIMEOUT 120)
   endif()
@@ -47,7 +56,11 @@ function(mesh_test)
   endif()
   # One ctest entry a binary: a process start per case would cost more than the cases.
   add_test(NAME ${A_NAME} COMMAND ${A_NAME} --gtest_brief=1)
-  set_tests_properties(${A_NAME} PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS ${label})
+  if(MESH_SANITIZE)
+    math(EXPR A_TIMEOUT "${A_TIMEOUT} * 5")
+  endif()
+  set_tests_properties(${A_NAME} PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS ${label}
+                       ENVIRONMENT "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/sanitize/thread.supp")
 endfunction()
 
 # mesh_proto(NAME proto_head PROTO slmmesh/v1/head.proto DEPS proto_sampling [GRPC])

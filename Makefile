@@ -3,7 +3,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
 
-.PHONY: run test fast bench build deps model asan tsan format lint clean help
+.PHONY: run test fast e2e bench bench-operator images build deps model asan tsan format lint clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -17,10 +17,21 @@ test: build model  ## every test; ends in a count
 fast: build  ## the everyday loop: unit tests alone
 	@tools/run_tests.py --build $(BUILD) --fast
 
+# Root: network namespaces and containerd. E2E passes arguments to pytest: make e2e E2E='-k rollout'
+e2e: build  ## the scenarios on a real Kubernetes of two nodes (needs root)
+	@python3 e2e/run.py --build $(BUILD) -- $(E2E)
+
+images: build  ## container images and their bills of materials into build/images
+	@deploy/images/build.py --build $(BUILD)
+
 bench: build model  ## measure; prints a table and writes JSON (tests/bench)
 	@tools/install_deps.sh wrk nginx-light
 	@tools/run_tests.py --build $(BUILD) --prepare
 	@$(BUILD)/venv/bin/python tests/bench/run.py --build $(BUILD)
+
+bench-operator: build  ## the operator under load, against a real API server without kubelets
+	@e2e/cluster/build.sh api > /dev/null
+	@python3 tests/bench/operator_load.py --build $(BUILD)
 
 build: deps  ## build everything into build/
 	@cmake -S . -B $(BUILD) -G Ninja $(CMAKE_FLAGS) > $(BUILD).cmake.log 2>&1 || { cat $(BUILD).cmake.log; exit 1; }
@@ -33,7 +44,7 @@ model:  ## fetch the example's model, checked by digest
 	@tools/fetch_model.sh
 
 # The folders that a sanitizer build takes; all of them takes a while.
-SANITIZE_FOLDERS ?= common;proto;text;worker/collective;worker/checkpoint;worker/model;worker/engine;worker/server;head;router;cli;tests
+SANITIZE_FOLDERS ?= common;proto;text;worker/collective;worker/checkpoint;worker/model;worker/engine;worker/server;head;router;operator;cli;tests
 
 asan tsan:  ## the unit tests under AddressSanitizer + UBSan, or ThreadSanitizer
 	@$(MAKE) --no-print-directory build BUILD=build-$@ \

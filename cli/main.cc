@@ -5,6 +5,7 @@
 #include "cli/bench.h"
 #include "cli/chat.h"
 #include "cli/control.h"
+#include "cli/import.h"
 #include "cli/issue.h"
 #include "cli/up.h"
 #include "common/signals.h"
@@ -58,6 +59,16 @@ void AddIssue(CLI::App& app, IssueOptions& options) {
   issue->add_option("identities", options.identities, "role:name, such as worker:cpu-0")->required();
 }
 
+void AddImport(CLI::App& app, ImportCommandOptions& options) {
+  CLI::App* import = app.add_subcommand("import", "turn a KubeRay RayCluster into an InferenceCluster");
+  import->add_option("file", options.file, "the RayCluster, YAML or JSON; - for standard input")->required();
+  import->add_option("-o,--output", options.output, "the file to write; standard output when absent");
+  import->add_option("--model-path", options.model_path, "the model in the worker pods, such as /models/llama-3-8b");
+  import->add_option("--served-name", options.served_name, "what clients ask for; the cluster's name when absent");
+  import->add_option("--tensor-parallel-size", options.tensor_parallel_size, "pods that share one model; 0: decide")
+      ->check(CLI::IsMember({0, 1, 2, 4, 8}));
+}
+
 int Main(int argc, char** argv) {
   BlockStopSignals();
   CLI::App app("mesh: an LLM serving mesh on this machine", "mesh");
@@ -67,6 +78,7 @@ int Main(int argc, char** argv) {
   ChatOptions chat;
   BenchOptions bench;
   IssueOptions issue;
+  ImportCommandOptions import;
   LogsOptions logs;
   std::string name;
   double down_timeout_seconds = 60;
@@ -81,6 +93,7 @@ int Main(int argc, char** argv) {
   AddChat(app, chat);
   AddBench(app, bench);
   AddIssue(app, issue);
+  AddImport(app, import);
   CLI::App* log = app.add_subcommand("logs", "the processes' logs");
   log->add_option("process", logs.process, "one process, such as head or router-0; all when absent");
   log->add_option("--name", logs.name, "which mesh, when several run here");
@@ -95,6 +108,7 @@ int Main(int argc, char** argv) {
   if (app.got_subcommand("chat")) result = Chat(chat);
   if (app.got_subcommand("bench")) result = Bench(bench);
   if (app.got_subcommand("issue")) result = Issue(issue);
+  if (app.got_subcommand("import")) result = Import(import);
   if (app.got_subcommand("logs")) result = PrintLogs(logs);
   if (result.ok()) return 0;
   std::cerr << "mesh " << app.get_subcommands()[0]->get_name() << ": " << result.message() << "\n";

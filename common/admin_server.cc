@@ -63,7 +63,9 @@ class BeastAdminServer : public AdminServer {
   }
 
   absl::Status Listen() {
-    if (absl::StatusOr<std::shared_ptr<SSL_CTX>> context = MakeServerContext(options_.tls); !context.ok()) {
+    if (absl::StatusOr<std::shared_ptr<SSL_CTX>> context =
+            MakeServerContext(options_.tls, ClientCertificate::kOptional);
+        !context.ok()) {
       return context.status();
     }
     ASSIGN_OR_RETURN(const HostPort address, SplitHostPort(options_.address));
@@ -106,7 +108,7 @@ class BeastAdminServer : public AdminServer {
 
   asio::awaitable<void> Serve(tcp::socket socket) {
     const ConnectionCount counted(connections_);
-    absl::StatusOr<std::shared_ptr<SSL_CTX>> context = MakeServerContext(options_.tls);
+    absl::StatusOr<std::shared_ptr<SSL_CTX>> context = MakeServerContext(options_.tls, ClientCertificate::kOptional);
     if (!context.ok()) co_return;
     asio::ssl::context tls = ShareContext(*context);
     TlsStream stream(beast::tcp_stream(std::move(socket)), tls);
@@ -128,22 +130,16 @@ class BeastAdminServer : public AdminServer {
   }
 
   Response Answer(const http::request<http::empty_body>& request, const SSL* connection) const {
-    if (absl::Status peer = CheckPeer(connection, options_.cluster, {Role::kMonitor, Role::kAdmin, Role::kOperator});
-        !peer.ok()) {
+    const std::string target(request.target());
+    const std::string path = target.substr(0, target.find('?'));
+    const bool is_get = request.method() == http::verb::get;
+    if (is_get && path == "/healthz") return MakeTextResponse(http::status::ok, "ok\n");
+    if (is_get && path == "/readyz") return AnswerReady();
+    if (absl::Status peer = CheckReader(connection, path); !peer.ok()) {
       LogWarning("admin.peer_refused", {{"reason", peer}});
       return MakeTextResponse(http::status::forbidden, std::string(peer.message()) + "\n");
     }
-    if (request.method() != http::verb::get) {
-      return MakeTextResponse(http::status::method_not_allowed, "only GET is served here\n");
-    }
-    const std::string target(request.target());
-    const std::string path = target.substr(0, target.find('?'));
-    if (path == "/healthz") return MakeTextResponse(http::status::ok, "ok\n");
-    if (path == "/readyz") {
-      const bool ready = !options_.ready || options_.ready();
-      return ready ? MakeTextResponse(http::status::ok, "ready\n")
-                   : MakeTextResponse(http::status::service_unavailable, "not ready\n");
-    }
+    if (!is_get) return MakeTextResponse(http::status::method_not_allowed, "only GET is served here\n");
     if (path == "/metrics" && options_.metrics != nullptr) {
       return MakeResponse(http::status::ok, "text/plain; version=0.0.4; charset=utf-8", options_.metrics->RenderText());
     }
@@ -151,6 +147,18 @@ class BeastAdminServer : public AdminServer {
       return MakeResponse(http::status::ok, page->second.content_type, page->second.body());
     }
     return MakeTextResponse(http::status::not_found, "no such page\n");
+  }
+
+  Response AnswerReady() const {
+    const bool ready = !options_.ready || options_.ready();
+    return ready ? MakeTextResponse(http::status::ok, "ready\n")
+                 : MakeTextResponse(http::status::service_unavailable, "not ready\n");
+  }
+
+  absl::Status CheckReader(const SSL* connection, const std::string& path) const {
+    absl::Status peer = CheckPeer(connection, options_.cluster, {Role::kMonitor, Role::kAdmin, Role::kOperator});
+    const bool of_all_clusters = path == "/metrics" && CheckPeer(connection, kMonitoringCluster, {Role::kMonitor}).ok();
+    return of_all_clusters ? absl::OkStatus() : peer;
   }
 
   struct ConnectionCount {

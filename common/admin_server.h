@@ -1,5 +1,6 @@
-// The small HTTPS face that head and worker show: GET /metrics, /healthz, /readyz and pages such as /table.
-// Mutual TLS; roles monitor, admin and operator may read. The router has its own, larger server (router/http).
+// The small HTTPS face of every program: GET /metrics, /healthz, /readyz and pages such as /table. /healthz and /readyz
+// answer anybody (a kubelet shows no certificate); the rest is for the roles monitor, admin and operator of the
+// cluster, and /metrics also for the monitor of all clusters (kMonitoringCluster).
 #pragma once
 
 #include <functional>

@@ -9,6 +9,7 @@
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
 
+#include "common/files.h"
 #include "common/temporary_folder.h"
 
 namespace slmmesh {
@@ -49,8 +50,17 @@ class AdminServerTest : public testing::Test {
 
   Answer Fetch(const TlsFiles& files, const std::string& target, http::verb verb = http::verb::get,
                const std::string& extra = "") {
+    return FetchWith(MakeClientContext(files).value(), target, verb, extra);
+  }
+
+  // As a kubelet does: no certificate, nothing verified.
+  Answer FetchWithoutCertificate(const std::string& target) {
+    return FetchWith({SSL_CTX_new(TLS_client_method()), SSL_CTX_free}, target, http::verb::get, "");
+  }
+
+  Answer FetchWith(const std::shared_ptr<SSL_CTX>& context, const std::string& target, http::verb verb,
+                   const std::string& extra) {
     asio::io_context io;
-    const std::shared_ptr<SSL_CTX> context = MakeClientContext(files).value();
     SSL_CTX_up_ref(context.get());
     asio::ssl::context tls(context.get());
     asio::ssl::stream<tcp::socket> stream(io, tls);
@@ -104,6 +114,43 @@ TEST_F(AdminServerTest, OtherRolesAreRefused) {
   const Answer answer = Fetch(Issue(Role::kWorker, "w"), "/metrics");
   EXPECT_EQ(answer.status, 403);
   EXPECT_THAT(answer.body, HasSubstr("'worker'"));
+}
+
+TEST_F(AdminServerTest, ProbesNeedNoCertificateAndSeeNothingElse) {
+  EXPECT_EQ(FetchWithoutCertificate("/healthz").status, 200);
+  EXPECT_EQ(FetchWithoutCertificate("/readyz?verbose").status, 200);
+  ready_ = false;
+  EXPECT_EQ(FetchWithoutCertificate("/readyz").status, 503);
+  for (const char* page : {"/metrics", "/table", "/nothing", "/healthz/", "/"}) {
+    EXPECT_EQ(FetchWithoutCertificate(page).status, 403) << page;
+  }
+}
+
+TEST_F(AdminServerTest, ACertificateOfAnotherAuthorityIsRefusedEvenWhereNoneIsNeeded) {
+  const auto foreign = CertificateAuthority::Create("c1").value();
+  ASSERT_EQ(foreign->IssueInto(folder_ / "foreign", Role::kMonitor, "m", 3600), absl::OkStatus());
+  TlsFiles files = TlsFilesIn(folder_ / "foreign");
+  files.ca = TlsFilesIn(folder_ / "h").ca;
+  EXPECT_TRUE(Fetch(files, "/healthz").error);
+}
+
+TEST_F(AdminServerTest, TheMonitorOfAllClustersReadsMetricsWhereItsAuthorityIsTrusted) {
+  const auto monitoring = CertificateAuthority::Create(kMonitoringCluster).value();
+  for (Role role : {Role::kMonitor, Role::kAdmin}) {
+    ASSERT_EQ(monitoring->IssueInto(folder_ / std::string(RoleName(role)), role, "p", 3600), absl::OkStatus());
+  }
+  const auto files_of = [this](Role role) {
+    TlsFiles files = TlsFilesIn(folder_ / std::string(RoleName(role)));
+    files.ca = TlsFilesIn(folder_ / "h").ca;
+    return files;
+  };
+  EXPECT_TRUE(Fetch(files_of(Role::kMonitor), "/metrics").error);
+  ASSERT_EQ(WriteFileAtomic(TlsFilesIn(folder_ / "h").ca, authority_->cert_pem() + monitoring->cert_pem()),
+            absl::OkStatus());
+  EXPECT_EQ(Fetch(files_of(Role::kMonitor), "/metrics").status, 200);
+  EXPECT_EQ(Fetch(files_of(Role::kMonitor), "/table").status, 403);
+  EXPECT_EQ(Fetch(files_of(Role::kAdmin), "/metrics").status, 403);
+  EXPECT_EQ(Fetch(Issue(Role::kMonitor, "m"), "/metrics").status, 200);
 }
 
 TEST_F(AdminServerTest, HeadersAreBounded) {

@@ -47,6 +47,9 @@ struct Identity {
   std::string role;
   std::string pod;
 };
+// The cluster of spiffe://monitoring.slmmesh/monitor/…: who reads the metrics of every cluster whose ca.crt, a bundle,
+// holds its CA. No cluster may take this name.
+inline constexpr char kMonitoringCluster[] = "monitoring";
 // This process's own identity, read from its certificate.
 absl::StatusOr<Identity> ReadIdentity(const TlsFiles& files);
 // From spiffe://<cluster>.slmmesh/<role>/<pod>.
@@ -73,8 +76,11 @@ absl::Status CheckPeer(const grpc::ServerContextBase& context, const std::string
 
 // OpenSSL contexts for the HTTP server and the tensor exchange: call for each new connection. They are kept and given
 // again until a file changes; if the new files cannot be used (half-written), the last good context goes on.
-// The server's asks for no client certificate when `files.ca` is empty.
-absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeServerContext(const TlsFiles& files);
+// The server's asks for no client certificate when `files.ca` is empty. With kOptional a client may show none
+// (CheckPeer then says UNAUTHENTICATED); one that it shows must be good.
+enum class ClientCertificate { kRequired, kOptional };
+absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeServerContext(const TlsFiles& files,
+                                                           ClientCertificate wanted = ClientCertificate::kRequired);
 absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeClientContext(const TlsFiles& files);
 // Before the client's handshake: it fails unless the server's certificate is for `role` in `cluster`.
 void ExpectPeer(SSL* connection, const std::string& cluster, Role role);
@@ -87,6 +93,9 @@ class CertificateAuthority {
   static absl::StatusOr<std::unique_ptr<CertificateAuthority>> Create(const std::string& cluster);
   static absl::StatusOr<std::unique_ptr<CertificateAuthority>> FromPem(const std::string& cluster,
                                                                        const std::string& cert_pem,
+                                                                       const std::string& key_pem);
+  // A new certificate for a key that is known: all certificates of one key vouch for the same leaves.
+  static absl::StatusOr<std::unique_ptr<CertificateAuthority>> FromKey(const std::string& cluster,
                                                                        const std::string& key_pem);
   virtual ~CertificateAuthority() = default;
   virtual const std::string& cert_pem() const = 0;

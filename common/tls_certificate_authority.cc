@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kAuthorityValidSeconds = int64_t{10} * 365 * 24 * 3600;
 constexpr int64_t kClockSkewSeconds = 3600;
+constexpr size_t kMaxClusterName = 127;  // <name>.<namespace>
 
 // Names go into certificates as text with separators: only these characters may stand in them.
 absl::Status CheckName(absl::string_view field, const std::string& name, size_t max_size, bool dots) {
@@ -44,6 +45,14 @@ absl::StatusOr<std::string> KeyToPem(EVP_PKEY* key) {
   char* data = nullptr;
   const long size = BIO_get_mem_data(bio.get(), &data);
   return std::string(data, static_cast<size_t>(size));
+}
+
+// Null: it is none.
+PrivateKeyPointer KeyFromPem(const std::string& pem) {
+  const BioPointer bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  PrivateKeyPointer key(PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr));
+  if (key == nullptr) ERR_clear_error();
+  return key;
 }
 
 PrivateKeyPointer NewKey() { return PrivateKeyPointer(EVP_EC_gen("P-256")); }
@@ -130,9 +139,17 @@ class OpensslAuthority : public CertificateAuthority {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CertificateAuthority>> CertificateAuthority::Create(const std::string& cluster) {
-  RETURN_IF_ERROR(CheckName("cluster", cluster, 63, /*dots=*/false));
   const PrivateKeyPointer key = NewKey();
   if (key == nullptr) return OpensslError("cannot make a key");
+  ASSIGN_OR_RETURN(const std::string key_pem, KeyToPem(key.get()));
+  return FromKey(cluster, key_pem);
+}
+
+absl::StatusOr<std::unique_ptr<CertificateAuthority>> CertificateAuthority::FromKey(const std::string& cluster,
+                                                                                    const std::string& key_pem) {
+  RETURN_IF_ERROR(CheckName("cluster", cluster, kMaxClusterName, /*dots=*/true));
+  const PrivateKeyPointer key = KeyFromPem(key_pem);
+  if (key == nullptr) return absl::InvalidArgumentError("CA key: not a PEM key");
   ASSIGN_OR_RETURN(const X509Pointer certificate,
                    NewCertificate(key.get(), absl::StrCat("slm-mesh CA of ", cluster), kAuthorityValidSeconds));
   RETURN_IF_ERROR(
@@ -142,18 +159,16 @@ absl::StatusOr<std::unique_ptr<CertificateAuthority>> CertificateAuthority::Crea
   X509_set_issuer_name(certificate.get(), X509_get_subject_name(certificate.get()));
   if (X509_sign(certificate.get(), key.get(), EVP_sha256()) == 0) return OpensslError("cannot sign the CA");
   ASSIGN_OR_RETURN(const std::string cert_pem, CertificateToPem(certificate.get()));
-  ASSIGN_OR_RETURN(const std::string key_pem, KeyToPem(key.get()));
   return FromPem(cluster, cert_pem, key_pem);
 }
 
 absl::StatusOr<std::unique_ptr<CertificateAuthority>> CertificateAuthority::FromPem(const std::string& cluster,
                                                                                     const std::string& cert_pem,
                                                                                     const std::string& key_pem) {
-  RETURN_IF_ERROR(CheckName("cluster", cluster, 63, /*dots=*/false));
+  RETURN_IF_ERROR(CheckName("cluster", cluster, kMaxClusterName, /*dots=*/true));
   X509Pointer certificate = CertificateFromPem(cert_pem);
   if (certificate == nullptr) return absl::InvalidArgumentError("CA certificate: not a PEM certificate");
-  const BioPointer bio(BIO_new_mem_buf(key_pem.data(), static_cast<int>(key_pem.size())));
-  PrivateKeyPointer key(PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr));
+  PrivateKeyPointer key = KeyFromPem(key_pem);
   if (key == nullptr || X509_check_private_key(certificate.get(), key.get()) != 1) {
     ERR_clear_error();
     return absl::InvalidArgumentError("CA key: not the PEM key of the CA certificate");

@@ -17,7 +17,7 @@
 namespace slmmesh {
 namespace {
 
-enum class Side { kServer, kClient };
+enum class Side { kServer, kServerOfAnyone, kClient };
 
 // Changes when a file is replaced or written. An absent file is a state like any other.
 struct FileState {
@@ -54,7 +54,7 @@ absl::StatusOr<std::shared_ptr<SSL_CTX>> BuildContext(const TlsFiles& files, Sid
   if (side == Side::kClient && files.ca.empty()) {
     return absl::InvalidArgumentError("a TLS client needs the CA's certificate: the file's name is empty");
   }
-  std::shared_ptr<SSL_CTX> context(SSL_CTX_new(side == Side::kServer ? TLS_server_method() : TLS_client_method()),
+  std::shared_ptr<SSL_CTX> context(SSL_CTX_new(side == Side::kClient ? TLS_client_method() : TLS_server_method()),
                                    SSL_CTX_free);
   if (context == nullptr) return OpensslError("cannot create a TLS context");
   SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
@@ -62,7 +62,8 @@ absl::StatusOr<std::shared_ptr<SSL_CTX>> BuildContext(const TlsFiles& files, Sid
   SSL_CTX_set_cipher_list(context.get(), "ECDHE+AESGCM:ECDHE+CHACHA20");  // of TLS 1.2
   RETURN_IF_ERROR(LoadFiles(context.get(), files));
   if (!files.ca.empty()) {
-    SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    const int without_certificate = side == Side::kServerOfAnyone ? 0 : SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+    SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | without_certificate, nullptr);
     // A resumed session would skip the check of the peer's certificate.
     SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(context.get(), SSL_OP_NO_TICKET);
@@ -106,8 +107,8 @@ ContextCache& Cache() {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeServerContext(const TlsFiles& files) {
-  return Cache().Get(files, Side::kServer);
+absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeServerContext(const TlsFiles& files, ClientCertificate wanted) {
+  return Cache().Get(files, wanted == ClientCertificate::kRequired ? Side::kServer : Side::kServerOfAnyone);
 }
 
 absl::StatusOr<std::shared_ptr<SSL_CTX>> MakeClientContext(const TlsFiles& files) {

@@ -29,6 +29,8 @@ constexpr int kKeepaliveTimeoutMs = 5000;
 constexpr int kConnectTimeoutMs = 5000;
 constexpr int kInitialBackoffMs = 100;
 constexpr int kMaxBackoffMs = 1000;
+// A head that moved has a new address under its name; by default gRPC would not ask for it again within 30 s.
+constexpr int kMinResolutionIntervalMs = 1000;
 
 // gRPC's own lines (refused handshakes, unreadable certificate files) in our format; it says error where a peer erred.
 void RouteGrpcLog() {
@@ -96,6 +98,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const TlsFiles& files, const std::str
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kInitialBackoffMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxBackoffMs);
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kMinResolutionIntervalMs);
   return grpc::CreateCustomChannel(target, ClientCredentials(files), arguments);
 }
 

@@ -1,6 +1,7 @@
 #include "head/group_planner.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <tuple>
 
@@ -11,14 +12,23 @@ namespace slmmesh {
 namespace {
 
 // Members of one pool can sit in one group.
-using Pool = std::tuple<std::string, std::string, uint32_t>;  // worker group, model key, size
+struct Pool {
+  std::string worker_group, model_key, revision;
+  size_t size = 0;
+  std::tuple<const std::string&, const std::string&, const std::string&, size_t> key() const {
+    return {worker_group, model_key, revision, size};
+  }
+  bool operator==(const Pool& other) const { return key() == other.key(); }
+  bool operator<(const Pool& other) const { return key() < other.key(); }
+};
 
 Pool PoolOf(const Member& member) {
-  return {member.offer.worker_group(), member.offer.model_key(), member.offer.tensor_parallel_size()};
+  const v1::Offer& offer = member.offer;
+  return {offer.worker_group(), offer.model_key(), offer.revision(), offer.tensor_parallel_size()};
 }
 
 Pool PoolOf(const GroupPlan& group) {
-  return {group.worker_group, group.model_key, static_cast<uint32_t>(group.seats.size())};
+  return {group.worker_group, group.model_key, group.revision, group.seats.size()};
 }
 
 size_t VacanciesOf(const GroupPlan& group) {
@@ -39,6 +49,8 @@ class Planner {
   Plan Run() {
     VacateSeatsOfTheGone();
     SeatThoseWhoHoldOne();
+    NoteDraining();
+    VacateSeatsOfTheDraining();
     NoteTimes();
     RetryFailedGroups();
     if (rules_.may_form) {
@@ -99,6 +111,30 @@ class Planner {
       group.epoch = claim.epoch();
     }
     if (claim.epoch() == group.epoch && group.seats[claim.rank()].vacant()) Sit(group, claim.rank(), member);
+  }
+
+  void NoteDraining() {
+    for (auto& [group_id, group] : plan_.groups) {
+      for (Seat& seat : group.seats) {
+        if (!seat.vacant()) seat.draining = members_.at(seat.worker_id).draining;
+      }
+    }
+  }
+
+  // Where the epoch is over anyway. A group that all have left is no more.
+  void VacateSeatsOfTheDraining() {
+    for (auto it = plan_.groups.begin(); it != plan_.groups.end();) {
+      auto& [group_id, group] = *it;
+      const bool is_over = VacanciesOf(group) > 0 || ConditionOf(group_id, group, members_).failed;
+      for (Seat& seat : group.seats) {
+        if (!is_over || !seat.draining || seat.vacant()) continue;
+        seat.incarnation = 0;
+        seated_.erase(seat.worker_id);
+      }
+      const bool all_left = std::all_of(group.seats.begin(), group.seats.end(),
+                                        [](const Seat& seat) { return seat.vacant() && seat.draining; });
+      it = all_left ? plan_.groups.erase(it) : std::next(it);
+    }
   }
 
   void NoteTimes() {
@@ -228,11 +264,23 @@ class Planner {
       if (IsIdle(member)) pools.insert(PoolOf(member));
     }
     for (const Pool& pool : pools) {
-      const size_t size = std::get<2>(pool);
-      for (std::vector<const Member*> idle = IdleOf(pool); idle.size() >= size; idle = IdleOf(pool)) {
-        FormGroup(ChooseTogether(idle, size));
+      const size_t kept = SoonNeeded(pool);
+      for (std::vector<const Member*> idle = IdleOf(pool); idle.size() >= pool.size + kept; idle = IdleOf(pool)) {
+        FormGroup(ChooseTogether(idle, pool.size));
       }
     }
+  }
+
+  // To replace those who drain beside others who stay: these keep their weights, so that is quicker than a new group.
+  size_t SoonNeeded(const Pool& pool) const {
+    size_t needed = 0;
+    for (const auto& [group_id, group] : plan_.groups) {
+      if (!(PoolOf(group) == pool)) continue;
+      const auto draining = static_cast<size_t>(
+          std::count_if(group.seats.begin(), group.seats.end(), [](const Seat& seat) { return seat.draining; }));
+      if (draining < group.seats.size()) needed += draining;
+    }
+    return needed;
   }
 
   // The hosts with the most idle members first; ranks in the order of names.
@@ -271,12 +319,13 @@ class Planner {
     GroupPlan group;
     group.worker_group = member.offer.worker_group();
     group.model_key = member.offer.model_key();
+    group.revision = member.offer.revision();
     group.seats.resize(member.offer.tensor_parallel_size());
     return group;
   }
 
   void Sit(GroupPlan& group, uint32_t rank, const Member& member) {
-    group.seats[rank] = {member.offer.worker_id(), member.offer.incarnation()};
+    group.seats[rank] = {member.offer.worker_id(), member.offer.incarnation(), member.draining};
     seated_.insert(member.offer.worker_id());
   }
 
@@ -288,7 +337,9 @@ class Planner {
     group.ready_since = absl::InfiniteFuture();
   }
 
-  bool IsIdle(const Member& member) const { return member.connected && seated_.count(member.offer.worker_id()) == 0; }
+  bool IsIdle(const Member& member) const {
+    return member.connected && !member.draining && seated_.count(member.offer.worker_id()) == 0;
+  }
 
   std::vector<const Member*> IdleOf(const Pool& pool) const {
     std::vector<const Member*> idle;
@@ -308,12 +359,25 @@ class Planner {
 }  // namespace
 
 bool Command::operator==(const Command& other) const {
-  return worker_id == other.worker_id && SameSeat(seat, other.seat);
+  return worker_id == other.worker_id && SameSeat(seat, other.seat) && drain == other.drain;
 }
 
 Plan PlanGroups(Plan previous, const Members& members, const PlannerRules& rules, absl::Time now) {
   return Planner(std::move(previous), members, rules, now).Run();
 }
+
+namespace {
+
+// Rank 0 has to end the epoch: another rank leaves, and only rank 0 knows when nothing runs. It learns that of itself.
+bool MustEnd(const std::string& group_id, const GroupPlan& group, const Members& members) {
+  if (ConditionOf(group_id, group, members).state != v1::GROUP_STATE_READY) return false;
+  const Member& leader = members.at(group.seats[0].worker_id);
+  if (leader.status.leaving() || leader.drained_epoch == group.epoch) return false;
+  return std::any_of(group.seats.begin(), group.seats.end(),
+                     [&members](const Seat& seat) { return members.at(seat.worker_id).status.leaving(); });
+}
+
+}  // namespace
 
 std::vector<Command> CommandsFor(const Plan& plan, const Members& members) {
   std::map<std::string, v1::GroupSeat> seats;
@@ -329,6 +393,11 @@ std::vector<Command> CommandsFor(const Plan& plan, const Members& members) {
   for (const auto& [worker_id, member] : members) {
     if (!member.connected || waiting.count(worker_id) > 0) continue;
     if (!SameSeat(seats[worker_id], member.told)) commands.push_back({worker_id, seats[worker_id]});
+  }
+  for (const auto& [group_id, group] : plan.groups) {
+    if (!MustEnd(group_id, group, members)) continue;
+    const std::string& leader = group.seats[0].worker_id;
+    if (members.at(leader).connected) commands.push_back({leader, SeatOf(group_id, group, 0), /*drain=*/true});
   }
   return commands;
 }

@@ -44,6 +44,12 @@ class GroupPlannerTest : public testing::Test {
     plan_ = PlanGroups(plan_, members_, rules_, now_);
     std::vector<std::string> commands;
     for (const Command& command : CommandsFor(plan_, members_)) {
+      if (command.drain) {
+        members_.at(command.worker_id).drained_epoch = command.seat.epoch();
+        commands.push_back(
+            absl::StrCat(command.worker_id, " ends ", command.seat.group_id(), " epoch ", command.seat.epoch()));
+        continue;
+      }
       members_.at(command.worker_id).told = command.seat;
       commands.push_back(command.seat.group_id().empty()
                              ? command.worker_id + " releases"
@@ -58,6 +64,12 @@ class GroupPlannerTest : public testing::Test {
     member.status.set_phase(phase);
     *member.status.mutable_seat() = member.told;
     member.status.set_message(message);
+  }
+
+  // As the membership does when the worker says so; it goes on serving.
+  void Leaves(const std::string& worker_id) {
+    members_.at(worker_id).status.set_leaving(true);
+    members_.at(worker_id).draining = true;
   }
 
   v1::Group Group(const std::string& group_id) { return DescribeGroup(group_id, plan_.groups.at(group_id), members_); }
@@ -321,6 +333,132 @@ TEST_F(GroupPlannerTest, GroupsOfOneMemberComeBackUnderANewEpoch) {
   EXPECT_EQ(Group("pool-0").state(), v1::GROUP_STATE_BROKEN);
   Add("w0", "host", 1);
   EXPECT_THAT(Step(), ElementsAre("w0 takes pool-0 epoch 2 rank 0"));
+}
+
+TEST_F(GroupPlannerTest, OnlyEqualRevisionsFormAGroup) {
+  Add("w0").offer.set_revision("1");
+  Add("w1").offer.set_revision("2");
+  EXPECT_THAT(Step(), IsEmpty());
+  Add("w2").offer.set_revision("2");
+  EXPECT_THAT(Step(), ElementsAre("w1 takes pool-0 epoch 1 rank 0", "w2 takes pool-0 epoch 1 rank 1"));
+  EXPECT_EQ(Group("pool-0").revision(), "2");
+}
+
+TEST_F(GroupPlannerTest, AReplacementOfTheSameRevisionTakesTheRank) {
+  Add("w0").offer.set_revision("1");
+  Add("w1").offer.set_revision("1");
+  Step();
+  ServeAll();
+  members_.erase("w0");
+  Add("a-newer").offer.set_revision("2");
+  EXPECT_THAT(Step(), IsEmpty());
+  Add("w0-b").offer.set_revision("1");
+  EXPECT_THAT(Step(), ElementsAre("w0-b takes pool-0 epoch 2 rank 0", "w1 takes pool-0 epoch 2 rank 1"));
+}
+
+TEST_F(GroupPlannerTest, WhoDrainsGetsNoSeat) {
+  Add("w0").draining = true;
+  Add("w1");
+  EXPECT_THAT(Step(), IsEmpty());
+  members_.at("w0").draining = false;
+  EXPECT_THAT(Step(), ElementsAre("w0 takes pool-0 epoch 1 rank 0", "w1 takes pool-0 epoch 1 rank 1"));
+}
+
+TEST_F(GroupPlannerTest, AGroupThatDrainsIsMarkedAndGoesOn) {
+  Add("w0");
+  Add("w1");
+  Step();
+  ServeAll();
+  members_.at("w1").draining = true;
+  EXPECT_THAT(Step(), IsEmpty());
+  EXPECT_TRUE(Group("pool-0").draining());
+  EXPECT_EQ(Group("pool-0").state(), v1::GROUP_STATE_READY);
+  EXPECT_EQ(Group("pool-0").leader_endpoint(), "w0:1");
+  members_.at("w1").draining = false;
+  EXPECT_THAT(Step(), IsEmpty());
+  EXPECT_FALSE(Group("pool-0").draining());
+}
+
+TEST_F(GroupPlannerTest, ABrokenGroupIsNotFormedAgainWithThoseWhoDrain) {
+  Add("w0");
+  Add("w1");
+  Step();
+  ServeAll();
+  members_.at("w1").draining = true;
+  members_.erase("w0");
+  Add("w2");
+  EXPECT_THAT(Step(), ElementsAre("w1 releases"));
+  Add("w3");
+  EXPECT_THAT(Step(), ElementsAre("w2 takes pool-0 epoch 2 rank 0", "w3 takes pool-0 epoch 2 rank 1"));
+}
+
+TEST_F(GroupPlannerTest, AFailedEpochIsNotTriedAgainWithThoseWhoDrain) {
+  Add("w0");
+  Add("w1");
+  Step();
+  ServeAll();
+  members_.at("w1").draining = true;
+  Says("w0", v1::WORKER_PHASE_FAILED, "deadline");
+  EXPECT_THAT(Step(), ElementsAre("w1 releases"));
+  EXPECT_THAT(Step(absl::Seconds(1)), IsEmpty());
+  Add("w2");
+  EXPECT_THAT(Step(), ElementsAre("w0 takes pool-0 epoch 2 rank 0", "w2 takes pool-0 epoch 2 rank 1"));
+}
+
+TEST_F(GroupPlannerTest, TheLeaderEndsTheEpochOfAGroupThatARankLeaves) {
+  Add("w0");
+  Add("w1");
+  Step();
+  Leaves("w1");
+  EXPECT_THAT(Step(), IsEmpty());  // it forms: there is nothing to end yet
+  ServeAll();
+  Leaves("w1");
+  EXPECT_THAT(Step(), ElementsAre("w0 ends pool-0 epoch 1"));
+  EXPECT_THAT(Step(), IsEmpty());
+  members_.erase("w1");
+  Says("w0", v1::WORKER_PHASE_IDLE);
+  Add("w1-b");
+  EXPECT_THAT(Step(), ElementsAre("w0 takes pool-0 epoch 2 rank 0", "w1-b takes pool-0 epoch 2 rank 1"));
+}
+
+TEST_F(GroupPlannerTest, ALeaderThatLeavesEndsItsEpochUnasked) {
+  Add("w0");
+  Add("w1");
+  Step();
+  ServeAll();
+  Leaves("w0");
+  EXPECT_THAT(Step(), IsEmpty());
+  EXPECT_TRUE(Group("pool-0").draining());
+}
+
+TEST_F(GroupPlannerTest, ReplacementsWaitForTheSeatsOfThoseWhoLeave) {
+  for (const char* worker_id : {"w0", "w1", "w2", "w3"}) Add(worker_id);
+  Step();
+  ServeAll();
+  Leaves("w1");
+  Leaves("w3");
+  Add("w1-b");
+  Add("w3-b");
+  EXPECT_THAT(Step(), ElementsAre("w0 ends pool-0 epoch 1", "w2 ends pool-1 epoch 2"));  // no third group
+  members_.erase("w1");
+  members_.erase("w3");
+  EXPECT_THAT(Step(), ElementsAre("w0 takes pool-0 epoch 3 rank 0", "w1-b takes pool-0 epoch 3 rank 1",
+                                  "w2 takes pool-1 epoch 4 rank 0", "w3-b takes pool-1 epoch 4 rank 1"));
+}
+
+TEST_F(GroupPlannerTest, AGroupThatAllLeaveGivesWayToANewOne) {
+  Add("w0");
+  Add("w1");
+  Step();
+  ServeAll();
+  Leaves("w0");
+  Leaves("w1");
+  Add("w0-b");
+  Add("w1-b");
+  EXPECT_THAT(Step(), ElementsAre("w0-b takes pool-1 epoch 2 rank 0", "w1-b takes pool-1 epoch 2 rank 1"));
+  members_.erase("w0");
+  EXPECT_THAT(Step(), ElementsAre("w1 releases"));
+  EXPECT_EQ(plan_.groups.count("pool-0"), 0u);
 }
 
 }  // namespace

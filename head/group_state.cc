@@ -1,5 +1,7 @@
 #include "head/group_state.h"
 
+#include <algorithm>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -55,6 +57,9 @@ v1::Group DescribeGroup(const std::string& group_id, const GroupPlan& group, con
   described.set_epoch(group.epoch);
   described.set_worker_group(group.worker_group);
   described.set_model_key(group.model_key);
+  described.set_revision(group.revision);
+  described.set_draining(std::any_of(group.seats.begin(), group.seats.end(),
+                                     [](const Seat& seat) { return seat.draining && !seat.vacant(); }));
   described.set_size(static_cast<uint32_t>(group.seats.size()));
   described.set_state(condition.state);
   described.set_message(condition.message);

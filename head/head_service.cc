@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/status.h"
 #include "head/head_metrics.h"
+#include "head/observers.h"
 #include "slmmesh/v1/head.grpc.pb.h"
 
 namespace slmmesh {
@@ -140,6 +141,17 @@ class HeadService : public v1::Head::CallbackService {
     Publish();
   }
 
+  // Changes the membership, then sends what follows from the change. `change` returns what `Update` is to return.
+  template <typename Change>
+  auto Update(Change change) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    struct Publisher {  // runs after `change`, whatever that returns
+      HeadService& service;
+      ~Publisher() { service.Publish(); }
+    } publisher{*this};
+    return change(membership_);
+  }
+
   grpc::ServerBidiReactor<v1::JoinRequest, v1::JoinResponse>* Join(grpc::CallbackServerContext* context) override {
     if (absl::Status refusal = CheckStream("Join", *context, {Role::kWorker}); !refusal.ok()) {
       return new RefusedStream<v1::JoinRequest, v1::JoinResponse>(refusal);
@@ -166,15 +178,34 @@ class HeadService : public v1::Head::CallbackService {
     return reactor;
   }
 
-  // Changes the membership, then sends what follows from the change. `change` returns what `Update` is to return.
-  template <typename Change>
-  auto Update(Change change) {
+  grpc::ServerWriteReactor<v1::ClusterTable>* Observe(grpc::CallbackServerContext* context,
+                                                      const v1::ObserveRequest*) override {
+    auto* stream = new ObserveStream([this](ObserveStream* done) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      observers_.Remove(done);
+    });
+    absl::Status status = Check("Observe", *context, {Role::kOperator});
     const std::lock_guard<std::mutex> lock(mutex_);
-    struct Publisher {  // runs after `change`, whatever that returns
-      HeadService& service;
-      ~Publisher() { service.Publish(); }
-    } publisher{*this};
-    return change(membership_);
+    if (status.ok()) status = observers_.Add(stream);
+    if (status.ok()) {
+      Publish();
+    } else {
+      stream->End(status);
+    }
+    return stream;
+  }
+
+  grpc::ServerUnaryReactor* SetDraining(grpc::CallbackServerContext* context, const v1::SetDrainingRequest* request,
+                                        v1::SetDrainingResponse*) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    absl::Status status = Check("SetDraining", *context, {Role::kOperator});
+    if (status.ok()) {
+      status = Update([request](Membership& membership) {
+        return membership.SetDraining({request->worker_ids().begin(), request->worker_ids().end()});
+      });
+    }
+    reactor->Finish(ToGrpcStatus(status));
+    return reactor;
   }
 
   void Forget(StreamId id) {
@@ -243,6 +274,7 @@ class HeadService : public v1::Head::CallbackService {
       published_once_ = true;
       for (const auto& [id, watch] : watches_) watch->Send(published_);
     }
+    observers_.Publish(membership_, Clock::Real().Now());
     if (metrics_ != nullptr) UpdateHeadMetrics(*metrics_, membership_);
   }
 
@@ -255,6 +287,7 @@ class HeadService : public v1::Head::CallbackService {
   StreamId last_stream_id_ = 0;
   std::map<StreamId, JoinStream*> joins_;  // each deletes itself when done, after Forget()
   std::map<StreamId, WatchStream*> watches_;
+  Observers observers_;
 };
 
 void JoinStream::OnReadDone(bool ok) {

@@ -1,4 +1,4 @@
-// The head's gRPC face: Join, Watch and GetTable over mutual TLS, in front of one Membership.
+// The head's gRPC face: Join, Watch, GetTable, Observe and SetDraining over mutual TLS, in front of one Membership.
 #pragma once
 
 #include <memory>

@@ -8,6 +8,7 @@
 
 #include "common/grpc_status.h"
 #include "common/temporary_folder.h"
+#include "head/observers.h"
 #include "slmmesh/v1/head.grpc.pb.h"
 
 namespace slmmesh {
@@ -47,6 +48,14 @@ class JoinClient {
     v1::JoinRequest request;
     request.mutable_status()->set_phase(phase);
     *request.mutable_status()->mutable_seat() = seat;
+    stream_->Write(request);
+  }
+
+  void SayLoad(const v1::GroupSeat& seat, uint32_t running) {
+    v1::JoinRequest request;
+    request.mutable_status()->set_phase(v1::WORKER_PHASE_SERVING);
+    *request.mutable_status()->mutable_seat() = seat;
+    request.mutable_status()->mutable_load()->set_running(running);
     stream_->Write(request);
   }
 
@@ -121,6 +130,52 @@ class WatchClient {
   bool ended_ = false;
   std::unique_ptr<grpc::ClientReaderWriter<v1::RouterReport, v1::ClusterTable>> stream_;
   uint64_t last_version_ = 0;
+};
+
+// The operator's side.
+class ObserveClient {
+ public:
+  explicit ObserveClient(const std::shared_ptr<grpc::Channel>& channel) : stub_(v1::Head::NewStub(channel)) {
+    context_.set_deadline(std::chrono::system_clock::now() + kDeadline);
+    stream_ = stub_->Observe(&context_, v1::ObserveRequest());
+  }
+  ~ObserveClient() {
+    context_.TryCancel();
+    if (!ended_) stream_->Finish();
+  }
+
+  template <typename Predicate>
+  v1::ClusterTable ReadUntil(Predicate wanted) {
+    v1::ClusterTable table;
+    while (stream_->Read(&table)) {
+      if (wanted(table)) return table;
+    }
+    ADD_FAILURE() << "the stream ended: " << End();
+    return table;
+  }
+
+  absl::Status End() {
+    v1::ClusterTable table;
+    while (stream_->Read(&table)) {
+    }
+    ended_ = true;
+    return FromGrpcStatus(stream_->Finish());
+  }
+
+  absl::Status SetDraining(const std::vector<std::string>& worker_ids) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kDeadline);
+    v1::SetDrainingRequest request;
+    for (const std::string& worker_id : worker_ids) request.add_worker_ids(worker_id);
+    v1::SetDrainingResponse response;
+    return FromGrpcStatus(stub_->SetDraining(&context, request, &response));
+  }
+
+ private:
+  std::unique_ptr<v1::Head::Stub> stub_;
+  grpc::ClientContext context_;
+  bool ended_ = false;
+  std::unique_ptr<grpc::ClientReader<v1::ClusterTable>> stream_;
 };
 
 class HeadServiceTest : public testing::Test {
@@ -243,7 +298,61 @@ TEST_F(HeadServiceTest, ARestartedHeadRebuildsTheTableBeforeItPublishes) {
   EXPECT_TRUE(server_->settled());
 }
 
+TEST_F(HeadServiceTest, AnOperatorSeesGroupsRoutersAndLoads) {
+  ObserveClient observer(Channel(Role::kOperator));
+  observer.ReadUntil([](const v1::ClusterTable& table) { return table.groups_size() == 0; });
+  JoinClient w0(Channel(Role::kWorker, "w0"));
+  JoinClient w1(Channel(Role::kWorker, "w1"));
+  const v1::GroupSeat seat = Serve(w0, w1)[0];
+  observer.ReadUntil([](const v1::ClusterTable& table) {
+    return table.groups_size() == 1 && table.groups(0).state() == v1::GROUP_STATE_READY;
+  });
+  WatchClient router(Channel(Role::kRouter));
+  router.Report("r0");
+  observer.ReadUntil([](const v1::ClusterTable& table) { return table.routers_size() == 1; });
+  w0.SayLoad(seat, 7);
+  observer.ReadUntil([](const v1::ClusterTable& table) { return table.groups(0).load().running() == 7; });
+}
+
+TEST_F(HeadServiceTest, AnOperatorDrainsWorkers) {
+  JoinClient w0(Channel(Role::kWorker, "w0"));
+  JoinClient w1(Channel(Role::kWorker, "w1"));
+  Serve(w0, w1);
+  WatchClient router(Channel(Role::kRouter));
+  ObserveClient observer(Channel(Role::kOperator));
+  ASSERT_EQ(observer.SetDraining({"w1"}), absl::OkStatus());
+  const auto drains = [](const v1::ClusterTable& table) {
+    return table.groups_size() == 1 && table.groups(0).draining();
+  };
+  EXPECT_EQ(router.ReadUntil(drains).groups(0).leader_endpoint(), "w0:1");
+  observer.ReadUntil(drains);
+}
+
+TEST_F(HeadServiceTest, ARestartedHeadShowsNothingBeforeItHasSettled) {
+  StartHead(absl::Milliseconds(300));
+  JoinClient w0(Channel(Role::kWorker, "w0"));
+  w0.Offer("w0", 10);
+  w0.Read();
+  ObserveClient observer(Channel(Role::kOperator));
+  const v1::ClusterTable first = observer.ReadUntil([](const v1::ClusterTable&) { return true; });
+  EXPECT_TRUE(server_->settled());
+  EXPECT_EQ(first.members_size(), 1);
+}
+
+TEST_F(HeadServiceTest, ObserversAreBounded) {
+  std::vector<std::unique_ptr<ObserveClient>> observers;
+  for (size_t i = 0; i < kMaxObservers; ++i) {
+    observers.push_back(std::make_unique<ObserveClient>(Channel(Role::kOperator)));
+    observers.back()->ReadUntil([](const v1::ClusterTable&) { return true; });
+  }
+  EXPECT_EQ(ObserveClient(Channel(Role::kOperator)).End().code(), absl::StatusCode::kResourceExhausted);
+}
+
 TEST_F(HeadServiceTest, RolesDecideWhoMayCallWhat) {
+  for (Role role : {Role::kRouter, Role::kWorker, Role::kAdmin, Role::kMonitor}) {
+    EXPECT_EQ(ObserveClient(Channel(role)).End().code(), absl::StatusCode::kPermissionDenied);
+    EXPECT_EQ(ObserveClient(Channel(role)).SetDraining({}).code(), absl::StatusCode::kPermissionDenied);
+  }
   EXPECT_EQ(JoinClient(Channel(Role::kRouter)).End().code(), absl::StatusCode::kPermissionDenied);
   EXPECT_EQ(WatchClient(Channel(Role::kWorker)).End().code(), absl::StatusCode::kPermissionDenied);
   for (Role role : {Role::kRouter, Role::kOperator, Role::kAdmin}) EXPECT_TRUE(GetTable(role).ok());

@@ -18,7 +18,8 @@ ABSL_FLAG(std::string, admin_listen, "127.0.0.1:7071",
           "host:port for /metrics, /healthz, /readyz, /table; port 0: any");
 ABSL_FLAG(std::string, address_file, "", "file that gets the two addresses once both listen; empty: none");
 ABSL_FLAG(std::string, tls_dir, "", "folder with tls.crt, tls.key and ca.crt of this process; required");
-ABSL_FLAG(std::string, cluster, "", "name of the cluster; callers of another one are refused; required");
+ABSL_FLAG(std::string, cluster, "",
+          "name of the cluster; callers of another one are refused; empty: as in the certificate");
 ABSL_FLAG(int, heartbeat_ms, 1000, "workers send a status at least this often");
 ABSL_FLAG(int, lease_ms, 5000, "a worker that is silent for longer is considered dead");
 ABSL_FLAG(int, reconnect_grace_ms, 500, "a worker whose stream ended is considered dead after this time");
@@ -32,7 +33,6 @@ absl::Status CheckFlags() {
   if (absl::GetFlag(FLAGS_tls_dir).empty()) {
     return absl::InvalidArgumentError("--tls-dir: name the folder with tls.crt, tls.key and ca.crt");
   }
-  if (absl::GetFlag(FLAGS_cluster).empty()) return absl::InvalidArgumentError("--cluster: name the cluster");
   const int heartbeat_ms = absl::GetFlag(FLAGS_heartbeat_ms);
   if (heartbeat_ms < 1 || absl::GetFlag(FLAGS_lease_ms) <= heartbeat_ms) {
     return absl::InvalidArgumentError("--heartbeat-ms, --lease-ms: a heartbeat takes at least 1 ms, a lease longer");
@@ -76,7 +76,8 @@ absl::Status Run() {
   HeadServer::Options head_options;
   head_options.address = absl::GetFlag(FLAGS_listen);
   head_options.tls = TlsFilesIn(absl::GetFlag(FLAGS_tls_dir));
-  head_options.cluster = absl::GetFlag(FLAGS_cluster);
+  ASSIGN_OR_RETURN(const Identity identity, ReadIdentity(head_options.tls));
+  head_options.cluster = absl::GetFlag(FLAGS_cluster).empty() ? identity.cluster : absl::GetFlag(FLAGS_cluster);
   head_options.membership = MembershipOptionsFromFlags();
   head_options.metrics = &metrics;
   RETURN_IF_ERROR(Annotate(SplitHostPort(head_options.address).status(), "--listen"));
@@ -87,7 +88,6 @@ absl::Status Run() {
   admin_options.tls = head_options.tls;
   admin_options.cluster = head_options.cluster;
   admin_options.metrics = &metrics;
-  admin_options.ready = [&head] { return head->settled(); };
   admin_options.pages["/table"] = {"application/json", [&head] { return TableAsJson(head->Table()); }};
   ASSIGN_OR_RETURN(const std::unique_ptr<AdminServer> admin, AdminServer::Start(admin_options));
 

@@ -33,6 +33,7 @@ absl::Status CheckOffer(const v1::Offer& offer) {
   RETURN_IF_ERROR(CheckName("host_id", offer.host_id(), false));
   RETURN_IF_ERROR(CheckName("exchange_endpoint", offer.exchange_endpoint(), false));
   RETURN_IF_ERROR(CheckName("seat.group_id", offer.seat().group_id(), false));
+  RETURN_IF_ERROR(CheckName("revision", offer.revision(), false));
   if (offer.incarnation() == 0) {
     return absl::InvalidArgumentError("offer.incarnation is 0: take a random number per process start");
   }
@@ -49,6 +50,12 @@ void CutToSize(std::string& text, size_t max_bytes) {
   size_t end = max_bytes;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
   text.resize(end);
+}
+
+v1::RouterReport WithoutLoad(v1::RouterReport report) {
+  report.clear_active_requests();
+  report.clear_queued_requests();
+  return report;
 }
 
 }  // namespace
@@ -69,7 +76,9 @@ absl::Status Membership::Join(StreamId stream, const v1::Offer& offer) {
   if (member.offer.incarnation() != offer.incarnation()) member = Member();
   member.offer = offer;
   member.offer.clear_seat();
+  member.status.set_leaving(offer.leaving());
   member.told = offer.seat();
+  member.drained_epoch = 0;  // the command may have been lost with the stream before
   member.connected = true;
   member.last_seen = clock_.Now();
   disconnected_at_.erase(offer.worker_id());
@@ -98,7 +107,7 @@ absl::Status Membership::Report(StreamId stream, const v1::WorkerStatus& status)
   }
   Member& member = members_.at(worker->second);
   const bool changed = member.status.phase() != status.phase() || !SameSeat(member.status.seat(), status.seat()) ||
-                       member.status.message() != status.message();
+                       member.status.message() != status.message() || member.status.leaving() != status.leaving();
   member.last_seen = clock_.Now();
   member.status = status;
   CutToSize(*member.status.mutable_message(), kMaxMessageBytes);
@@ -130,6 +139,17 @@ void Membership::EndOldStream(const std::string& worker_id, const std::string& r
   streams_of_workers_.erase(stream);
 }
 
+absl::Status Membership::SetDraining(const std::vector<std::string>& worker_ids) {
+  if (worker_ids.size() > kMaxMembers) {
+    return absl::InvalidArgumentError(absl::StrCat("worker_ids has ", worker_ids.size(),
+                                                   " entries, more workers than the ", kMaxMembers, " a head keeps"));
+  }
+  draining_ = {worker_ids.begin(), worker_ids.end()};
+  LogInfo("head.draining", {{"workers", draining_.size()}});
+  Replan();
+  return absl::OkStatus();
+}
+
 absl::Status Membership::ReportRouter(StreamId stream, const v1::RouterReport& report) {
   if (routers_.count(stream) == 0 && routers_.size() >= kMaxRouters) {
     return absl::ResourceExhaustedError(absl::StrCat("this head keeps at most ", kMaxRouters, " routers"));
@@ -138,13 +158,15 @@ absl::Status Membership::ReportRouter(StreamId stream, const v1::RouterReport& r
     return absl::InvalidArgumentError(absl::StrCat("report.routable has ", report.routable_size(),
                                                    " groups, more than the ", kMaxRoutableGroups, " allowed"));
   }
-  routers_[stream] = report;
+  v1::RouterReport& known = routers_[stream];
+  if (WithoutLoad(known).SerializeAsString() != WithoutLoad(report).SerializeAsString()) ++routers_version_;
+  known = report;
   // A router may remember a newer epoch than any worker that is left.
   for (const v1::GroupSeat& seat : report.routable()) plan_.highest_epoch = std::max(plan_.highest_epoch, seat.epoch());
   return absl::OkStatus();
 }
 
-void Membership::EndRouter(StreamId stream) { routers_.erase(stream); }
+void Membership::EndRouter(StreamId stream) { routers_version_ += routers_.erase(stream); }
 
 void Membership::Tick() { Replan(); }
 
@@ -156,7 +178,9 @@ void Membership::RemoveTheDead() {
     const std::string worker_id = it->first;
     const Member& member = it->second;
     const bool silent = member.connected && member.last_seen + options_.lease < now;
-    const bool cut = !member.connected && disconnected_at_.at(worker_id) + options_.reconnect_grace <= now;
+    // Who left in order does not come back.
+    const absl::Duration grace = member.status.leaving() ? absl::ZeroDuration() : options_.reconnect_grace;
+    const bool cut = !member.connected && disconnected_at_.at(worker_id) + grace <= now;
     if (!silent && !cut) {
       ++it;
       continue;
@@ -171,6 +195,9 @@ void Membership::RemoveTheDead() {
 
 void Membership::Replan() {
   RemoveTheDead();
+  for (auto& [worker_id, member] : members_) {
+    member.draining = member.status.leaving() || draining_.count(worker_id) > 0;
+  }
   PlannerRules rules;
   rules.may_form = settled();
   rules.replacement_wait = options_.replacement_wait;
@@ -187,6 +214,13 @@ void Membership::SendCommand(const Command& command) {
   Member& member = members_.at(command.worker_id);
   Message message;
   message.stream = streams_of_workers_.at(command.worker_id);
+  if (command.drain) {
+    *message.response.mutable_drain()->mutable_seat() = command.seat;
+    member.drained_epoch = command.seat.epoch();
+    LogInfo("head.drained", {{"group", command.seat.group_id()}, {"epoch", command.seat.epoch()}});
+    messages_.push_back(std::move(message));
+    return;
+  }
   if (command.seat.group_id().empty()) {
     v1::Release& release = *message.response.mutable_release();
     *release.mutable_seat() = member.told;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,9 @@ class Membership {
   absl::Status Report(StreamId stream, const v1::WorkerStatus& status);
   void EndStream(StreamId stream);
 
+  // The whole list of those that get no seat, and whose groups get no new requests.
+  absl::Status SetDraining(const std::vector<std::string>& worker_ids);
+
   // A router's stream.
   absl::Status ReportRouter(StreamId stream, const v1::RouterReport& report);
   void EndRouter(StreamId stream);
@@ -60,6 +64,8 @@ class Membership {
   bool settled() const { return clock_.Now() >= start_ + options_.restart_grace; }
   // Grows when the table changes in more than loads and times.
   uint64_t version() const { return version_; }
+  // Grows when routers come or go, or reach other groups than before.
+  uint64_t routers_version() const { return routers_version_; }
   v1::ClusterTable Table() const;
 
   const Members& members() const { return members_; }
@@ -83,9 +89,11 @@ class Membership {
   std::map<std::string, StreamId> streams_of_workers_;  // of connected members
   std::map<std::string, absl::Time> disconnected_at_;   // of the others
   std::map<StreamId, v1::RouterReport> routers_;
+  std::set<std::string> draining_;
   Plan plan_;
   std::vector<Message> messages_;
   uint64_t version_ = 1;
+  uint64_t routers_version_ = 1;
   std::string structure_;  // of the table when `version_` was counted up last
   size_t joins_ = 0;
 };

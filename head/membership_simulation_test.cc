@@ -1,5 +1,5 @@
-// Planner and membership against simulated workers that die, restart, lose their streams and fail, and against
-// restarts of the head itself. Everything follows from the printed seed.
+// Planner and membership against simulated workers that die, restart, leave, drain, lose their streams and fail, and
+// against restarts of the head itself. Everything follows from the printed seed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -24,6 +24,7 @@ struct SimulatedWorker {
   int steps_to_serve = 0;
   int steps_to_heartbeat = 0;
   int steps_to_dial = 0;
+  int steps_to_leave = -1;                             // until its process ends in order; -1: it does not leave
   std::deque<std::pair<int, v1::JoinResponse>> inbox;  // delivered after so many steps
 };
 
@@ -47,6 +48,7 @@ class Simulation {
 
   void Run() {
     for (int i = 0; i < 400; ++i) Step(/*disturbed=*/true);
+    Drain({});
     // Time to settle: leases, grace, backoff up to 30 s, and one wait per broken group that has to be given up.
     for (int i = 0; i < 5000; ++i) Step(/*disturbed=*/false);
     CheckLiveness();
@@ -67,7 +69,19 @@ class Simulation {
     worker.offer.clear_seat();
     worker.phase = v1::WORKER_PHASE_IDLE;
     worker.steps_to_dial = static_cast<int>(Below(20));
+    worker.steps_to_leave = -1;
     worker.inbox.clear();
+  }
+
+  void Drain(const std::vector<std::string>& worker_ids) {
+    Deliver();  // what was decided before
+    EXPECT_EQ(head_->SetDraining(worker_ids), absl::OkStatus());
+  }
+
+  void End(SimulatedWorker& worker) {
+    worker.alive = false;
+    if (worker.stream != 0 && !Chance(4)) head_->EndStream(worker.stream);  // else only its lease tells
+    worker.stream = 0;
   }
 
   void StartHead() {
@@ -99,9 +113,12 @@ class Simulation {
     for (auto& [worker_id, worker] : workers_) {
       if (worker.alive && Chance(300)) {
         ++disturbances_;
-        worker.alive = false;
-        if (worker.stream != 0 && !Chance(4)) head_->EndStream(worker.stream);  // else only its lease tells
-        worker.stream = 0;
+        End(worker);
+      } else if (worker.alive && worker.steps_to_leave < 0 && Chance(300)) {
+        ++disturbances_;
+        worker.steps_to_leave = static_cast<int>(Below(60));
+        Deliver();
+        Say(worker, worker.phase);
       } else if (!worker.alive && Chance(100)) {
         ++disturbances_;
         StartProcess(worker);
@@ -110,6 +127,14 @@ class Simulation {
         head_->EndStream(worker.stream);
         Cut(worker);
       }
+    }
+    if (Chance(100)) {
+      std::vector<std::string> draining;
+      for (const auto& [worker_id, worker] : workers_) {
+        if (Chance(4)) draining.push_back(worker_id);
+      }
+      disturbances_ += workers_.size();
+      Drain(draining);
     }
     if (Chance(300)) {
       disturbances_ += workers_.size();
@@ -121,6 +146,7 @@ class Simulation {
   void Live(SimulatedWorker& worker) {
     if (worker.stream == 0 && worker.steps_to_dial-- <= 0) {
       worker.stream = ++last_stream_;
+      worker.offer.set_leaving(worker.steps_to_leave >= 0);
       EXPECT_EQ(head_->Join(worker.stream, worker.offer), absl::OkStatus());
       Say(worker, worker.phase);
       Deliver();
@@ -139,10 +165,12 @@ class Simulation {
       }
     }
     if (worker.steps_to_heartbeat-- <= 0) Say(worker, worker.phase);
+    if (worker.steps_to_leave >= 0 && worker.steps_to_leave-- == 0) End(worker);
   }
 
   void Obey(SimulatedWorker& worker, const v1::JoinResponse& response) {
-    if (response.has_release()) {
+    const bool ends = response.has_drain() && response.drain().seat().epoch() == worker.offer.seat().epoch();
+    if (response.has_release() || ends) {
       worker.offer.clear_seat();
       Say(worker, v1::WORKER_PHASE_IDLE);
     } else if (response.has_assignment()) {
@@ -162,6 +190,7 @@ class Simulation {
     if (worker.stream == 0) return;
     v1::WorkerStatus status;
     status.set_phase(phase);
+    status.set_leaving(worker.steps_to_leave >= 0);
     if (worker.offer.has_seat()) *status.mutable_seat() = worker.offer.seat();
     EXPECT_EQ(head_->Report(worker.stream, status), absl::OkStatus());
     Check();
@@ -200,7 +229,10 @@ class Simulation {
   void CheckAssignment(const v1::Assignment& assignment, const SimulatedWorker& worker) {
     EXPECT_EQ(assignment.peers(static_cast<int>(assignment.seat().rank())).incarnation(), worker.offer.incarnation());
     std::string ranks;
-    for (const v1::Peer& peer : assignment.peers()) ranks += peer.SerializeAsString();
+    for (const v1::Peer& peer : assignment.peers()) {
+      ranks += peer.SerializeAsString();
+      EXPECT_FALSE(head_->members().at(peer.worker_id()).draining) << peer.worker_id() << " drains and gets a seat";
+    }
     const auto [known, is_new] = ranks_of_epochs_.emplace(assignment.seat().epoch(), ranks);
     EXPECT_EQ(known->second, ranks) << "epoch " << assignment.seat().epoch() << " has two line-ups";
   }

@@ -211,5 +211,47 @@ TEST_F(MembershipTest, UnsettledUntilTheRestartGraceIsOver) {
   EXPECT_THAT(membership().plan().groups, SizeIs(1));
 }
 
+TEST_F(MembershipTest, TheDrainingListIsWholeEachTime) {
+  StartGroup();
+  const uint64_t version = membership().version();
+  ASSERT_EQ(membership().SetDraining({"w1", "unknown"}), absl::OkStatus());
+  EXPECT_TRUE(membership().Table().groups(0).draining());
+  EXPECT_GT(membership().version(), version);
+  ASSERT_EQ(membership().SetDraining({}), absl::OkStatus());
+  EXPECT_FALSE(membership().Table().groups(0).draining());
+  EXPECT_EQ(membership().SetDraining(std::vector<std::string>(kMaxMembers + 1, "w")).code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(MembershipTest, WhoLeavesDrainsAndIsGoneWithItsStream) {
+  StartGroup();
+  v1::WorkerStatus status;
+  status.set_phase(v1::WORKER_PHASE_SERVING);
+  *status.mutable_seat() = membership().members().at("w1").told;
+  status.set_leaving(true);
+  ASSERT_EQ(membership().Report(2, status), absl::OkStatus());
+  EXPECT_TRUE(membership().Table().groups(0).draining());
+  const std::vector<Membership::Message> messages = membership().TakeMessages();
+  ASSERT_THAT(messages, SizeIs(1));
+  EXPECT_EQ(messages[0].stream, 1u);
+  EXPECT_EQ(messages[0].response.drain().seat().epoch(), 1u);
+  membership().EndStream(2);  // no grace: it does not come back
+  EXPECT_THAT(membership().members(), SizeIs(1));
+  EXPECT_EQ(membership().Table().groups(0).state(), v1::GROUP_STATE_BROKEN);
+}
+
+TEST_F(MembershipTest, RoutersVersionIsOfWhatTheyReach) {
+  v1::RouterReport report;
+  report.set_router_id("r");
+  ASSERT_EQ(membership().ReportRouter(9, report), absl::OkStatus());
+  const uint64_t version = membership().routers_version();
+  report.set_queued_requests(7);
+  ASSERT_EQ(membership().ReportRouter(9, report), absl::OkStatus());
+  EXPECT_EQ(membership().routers_version(), version);
+  report.add_routable()->set_group_id("pool-0");
+  ASSERT_EQ(membership().ReportRouter(9, report), absl::OkStatus());
+  EXPECT_GT(membership().routers_version(), version);
+}
+
 }  // namespace
 }  // namespace slmmesh

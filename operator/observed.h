@@ -23,6 +23,7 @@ inline constexpr char kRoleLabel[] = "slmmesh.io/role";  // head | router | work
 inline constexpr char kWorkerGroupLabel[] = "slmmesh.io/worker-group";
 inline constexpr char kRevisionLabel[] = "slmmesh.io/revision";          // Revision.number
 inline constexpr char kSlotLabel[] = "slmmesh.io/slot";                  // 0, 1, …: the pod's place among its like
+inline constexpr char kHashLabel[] = "slmmesh.io/hash";  // of what the pod was made from (revision.h)
 inline constexpr char kRollbackAnnotation[] = "slmmesh.io/rollback-to";  // on the cluster: a number of status.history
 inline constexpr char kPausedAnnotation[] = "slmmesh.io/paused";         // on the cluster: "true": plan nothing
 inline constexpr char kFieldManager[] = "slm-mesh-operator";
@@ -37,12 +38,14 @@ struct ObservedPod {
   PodRole role = PodRole::kWorker;
   std::string worker_group;  // of workers
   uint32_t revision = 0;
+  std::string hash;  // kHashLabel: decides what the pod is of; the revision's number is for people
   uint32_t slot = 0;
   PodPhase phase = PodPhase::kPending;
   bool ready = false;
   bool terminating = false;  // has a deletionTimestamp
   bool scheduled = false;
   std::string node;
+  std::string ip;  // of heads: where the table is read
   uint32_t restarts = 0;
   // Why it does not run, in plain words ("image x cannot be pulled: not found", "no node has enough memory"); empty: it
   // does, or it is too early to say.
@@ -50,8 +53,8 @@ struct ObservedPod {
   absl::Time created;
 };
 
-// A Service or PodDisruptionBudget: `hash` is of the fields that we own as they stand now, so that another's change
-// shows. Compare with HashOf(desired).
+// A Service or PodDisruptionBudget: `hash` is OwnedHash (objects.h) of the object as it stands now, so that
+// another's change shows.
 struct ObservedObject {
   std::string name;
   std::string hash;

@@ -12,13 +12,16 @@
 namespace slmmesh {
 
 enum class StepKind {
-  kIssueCertificates,  // names: pods whose certificate is to be in the Secret; others are taken out of it
+  // names: pods whose certificate is to be in the Secret, made anew where RenewalIsDue; others are taken out of it.
+  kIssueCertificates,
   kApplyService,       // object
   kApplyDisruptionBudget,
   kCreatePod,               // object; a name taken already counts as done
   kDeletePod,               // name, uid; grace_seconds
   kDeleteDisruptionBudget,  // name
-  kSetDraining,             // names: worker ids (pod names), the whole list, to the head
+  // names: worker ids (pod names), the whole list, to the head. If it fails the status is not written: status.draining
+  // is what the head was told.
+  kSetDraining,
   kRollBack,                // object: the spec to write; the annotation is taken off with it
   kEvent,                   // warning, reason, message
 };
@@ -38,10 +41,14 @@ struct Step {
 
 struct ClusterPlan {
   std::vector<Step> steps;                                  // in order; the first that fails ends the pass
-  v1::InferenceClusterStatus status;                        // written when it differs from the observed one
+  v1::InferenceClusterStatus status;                        // written, last, when it differs from the observed one
   absl::Duration look_again_in = absl::InfiniteDuration();  // for what only time changes
 };
 
+// Level-based: each call decides anew from what is observed; all memory is in the status.
 ClusterPlan PlanCluster(const Observed& observed, const OperatorSettings& settings, absl::Time now);
+
+// Two thirds of a certificate's time are over.
+bool RenewalIsDue(absl::Time not_after, const OperatorSettings& settings, absl::Time now);
 
 }  // namespace slmmesh

@@ -30,6 +30,8 @@ spec:
     template: {spec: {containers: [{name: worker, image: "1.10", tty: true, n: 3}]}}
 )";
 
+constexpr char kTemplate[] = "    template: {spec: {containers: [{name: worker, image: \"1.10\", tty: true, n: 3}]}}\n";
+
 TEST(Manifest, FillsDefaultsAndReadsAliases) {
   const auto cluster = ParseManifest(kGood, "m.yaml");
   ASSERT_TRUE(cluster.ok()) << cluster.status();
@@ -38,6 +40,9 @@ TEST(Manifest, FillsDefaultsAndReadsAliases) {
   EXPECT_EQ(spec.model().weights(), "auto");
   EXPECT_EQ(spec.engine().block_size(), 16u);
   EXPECT_EQ(spec.router_spec().service().port(), 8080u);
+  EXPECT_EQ(spec.router_spec().service().type(), "ClusterIP");
+  EXPECT_EQ(spec.rollout().max_surge(), 1u);
+  EXPECT_EQ(spec.rollout().progress_deadline_seconds(), 600u);
   EXPECT_EQ(spec.worker_group_specs(0).min_replicas(), 2u);
   const auto& pod = spec.worker_group_specs(0).template_().fields().at("spec").struct_value();
   const auto& container = pod.fields().at("containers").list_value().values(0).struct_value().fields();
@@ -51,6 +56,41 @@ TEST(Manifest, TheExamplesParse) {
     const auto cluster = LoadManifest(std::string(MESH_SOURCE_DIR "/deploy/examples/") + name);
     EXPECT_TRUE(cluster.ok()) << cluster.status();
   }
+}
+
+TEST(Manifest, BoundsThatAreNotWrittenFollowWhatIsWanted) {
+  struct Case {
+    const char* from;
+    const char* to;
+    uint32_t min, max;
+  };
+  const Case cases[] = {
+      {"    maxReplicas: 8\n", "", 2, 4},                                   // from replicas
+      {"    replicas: 4\n    maxReplicas: 8\n", "", 2, 2},                  // from tensorParallelSize
+      {"replicas: 4\n    maxReplicas: 8", "replicas: 0", 0, 0},             // down to nothing
+      {"    maxReplicas: 8\n", "    maxReplicas: 8\n  groups: 0\n", 0, 8},  // scaled to nothing
+      {"    replicas: 4\n    maxReplicas: 8\n", "  groups: 3\n", 2, 6},     // scaled up
+      {"    maxReplicas: 8\n", "    minReplicas: 0\n  groups: 1\n", 0, 4},  // scaled down
+  };
+  for (const Case& c : cases) {
+    std::string text = absl::StrReplaceAll(kGood, {{c.from, c.to}});
+    // `groups` of the cases stands behind the worker group, one level up: the template goes.
+    text = absl::StrReplaceAll(text, {{kTemplate, ""}});
+    const auto cluster = ParseManifest(text, "m.yaml");
+    ASSERT_TRUE(cluster.ok()) << cluster.status() << "\n" << text;
+    EXPECT_EQ(cluster->spec().worker_group_specs(0).min_replicas(), c.min) << c.to;
+    EXPECT_EQ(cluster->spec().worker_group_specs(0).max_replicas(), c.max) << c.to;
+  }
+}
+
+TEST(Manifest, AutoscalingAndSpeculativeHaveDefaultsOnlyWhereTheyAreWritten) {
+  EXPECT_FALSE(ParseManifest(kGood, "m.yaml")->spec().has_autoscaling());
+  EXPECT_FALSE(ParseManifest(kGood, "m.yaml")->spec().has_speculative());
+  const auto cluster = ParseManifest(std::string(kGood) + "  autoscaling: {}\n  speculative: {}\n", "m.yaml");
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  EXPECT_EQ(cluster->spec().autoscaling().target_queue_milliseconds(), 200u);
+  EXPECT_EQ(cluster->spec().autoscaling().target_kv_utilization(), 0.8);
+  EXPECT_EQ(cluster->spec().speculative().method(), "none");
 }
 
 struct Bad {
@@ -74,6 +114,25 @@ TEST(Manifest, ErrorsNameFileLineFieldValueAndFix) {
       {"groupName: cpu", "groupName: C_PU", "m.yaml:11: spec.workerGroupSpecs[0].groupName: \"C_PU\" is not a name"},
       {"    path: /models/tiny\n", "", "m.yaml:5: spec.model.path: missing; write a Hugging Face folder"},
       {"path: /models/tiny", "path: [a]", "m.yaml:7: spec.model.path: a single value belongs here"},
+      {"name: demo", "name: 3d", "m.yaml:3: metadata.name: \"3d\" is not a name; write a letter first"},
+      {"name: demo", "name: demo-head", "m.yaml:3: metadata.name: \"demo-head\" is what a head's Service is called"},
+      {"maxReplicas: 8", "maxReplicas: 7", "m.yaml:13: spec.workerGroupSpecs[0].maxReplicas: 7 pods do not make whole"},
+      {"maxReplicas: 8", "minReplicas: 1", "m.yaml:13: spec.workerGroupSpecs[0].minReplicas: 1 pods do not make whole"},
+      {"maxReplicas: 8", "maxReplicas: 2048", "m.yaml:13: spec.workerGroupSpecs[0].maxReplicas: 2048 is out of range"},
+      {"  model:", "  groups: 5\n  model:", "m.yaml:5: spec.groups: 5 groups of 2 pods are not between minReplicas (2"},
+      {"  model:", "  rollout: {maxSurge: 0}\n  model:", "m.yaml:5: spec.rollout.maxUnavailable: 0 with maxSurge 0"},
+      {"  model:", "  rollout: {historyLimit: 0}\n  model:", "m.yaml:5: spec.rollout.historyLimit: 0 is out of range"},
+      {"  model:", "  autoscaling: {scaleToZeroAfterSeconds: 9}\n  model:",
+       "m.yaml:5: spec.autoscaling.scaleToZeroAfterSeconds: 9 needs a worker group that may have no pods"},
+      {"  model:", "  autoscaling: {targetKvUtilization: 0}\n  model:",
+       "m.yaml:5: spec.autoscaling.targetKvUtilization: 0 is out of range"},
+      {"  model:", "  speculative: {method: draft}\n  model:",
+       "m.yaml:5: spec.speculative.model: method draft needs a draft model"},
+      {"  model:", "  routerSpec: {service: {type: External}}\n  model:",
+       "m.yaml:5: spec.routerSpec.service.type: \"External\" is not known"},
+      {"n: 3", "resources: {limits: {memory: 64GB}}",
+       "spec.workerGroupSpecs[0].template.spec.containers[0].resources.limits.memory: \"64GB\" is not a quantity"},
+      {"n: 3", "resources: {requests: {cpu: 0.5}}", "resources.requests.cpu: \"0.5\" is not a quantity"},
       {"kind: InferenceCluster", "kind: RayCluster", "m.yaml:2: kind: \"RayCluster\" is not known"},
       {"kind: InferenceCluster", "kind: InferenceCluster\nkind: X", "m.yaml:3: kind: written twice"},
       {"spec:", "spec: [", "m.yaml:"},

@@ -29,9 +29,12 @@ ABSL_FLAG(uint32_t, max_stop, 16, "stop strings of one request");
 ABSL_FLAG(uint32_t, max_queue, 2048, "choices without a first token, over all models");
 ABSL_FLAG(uint32_t, max_queue_per_model, 1024, "choices without a first token, of one model");
 ABSL_FLAG(uint32_t, request_timeout_seconds, 600, "longest time of a request; X-Request-Timeout-Ms may shorten it");
+ABSL_FLAG(std::string, served_model_name, "",
+          "name of the model that is served here, known also while there is no group: requests for it wait for one; "
+          "empty: what workers say");
 ABSL_FLAG(uint32_t, wait_for_group_ms, 5000, "how long a request waits for a group to become routable");
 ABSL_FLAG(uint32_t, drain_seconds, 5, "how long running answers may take after SIGTERM");
-ABSL_FLAG(uint32_t, threads, 0, "event loops; 0: one a core, 4 at most");
+ABSL_FLAG(uint32_t, threads, 0, "event loops; 0: one for two cores, 4 at most");
 ABSL_FLAG(std::string, address_file, "", "written when listening: lines http=, grpc=, admin= with host:port");
 ABSL_FLAG(uint32_t, default_max_tokens, 0, "where a request gives none; 0: the rest of the context (completions: 16)");
 ABSL_FLAG(double, default_temperature, -1, "where a request gives none; -1: the model's own");
@@ -111,6 +114,7 @@ absl::StatusOr<RouterOptions> RouterOptionsFromFlags() {
   options.queue.max_queue_per_model = absl::GetFlag(FLAGS_max_queue_per_model);
   options.request_timeout = absl::Seconds(absl::GetFlag(FLAGS_request_timeout_seconds));
   options.wait_for_group = absl::Milliseconds(absl::GetFlag(FLAGS_wait_for_group_ms));
+  options.served_model_name = absl::GetFlag(FLAGS_served_model_name);
   options.threads = absl::GetFlag(FLAGS_threads);
   if (options.threads > 64) return absl::InvalidArgumentError("--threads: at most 64");
   ASSIGN_OR_RETURN(options.defaults, DefaultsFromFlags());

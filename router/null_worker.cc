@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/grpc_status.h"
@@ -25,46 +26,146 @@ constexpr std::chrono::milliseconds kRejoinDelay(250);
 constexpr std::chrono::milliseconds kDefaultHeartbeat(500);
 constexpr std::chrono::milliseconds kStopTime(200);
 
-// The same answer for everyone.
-class NullService final : public v1::Worker::Service {
+// The same answer for everyone, by gRPC's asynchronous API on one thread: the thread that polls the sockets answers.
+class NullService final {
  public:
   NullService(const NullWorker::Options& options, std::vector<uint32_t> answer)
       : options_(options), answer_(std::move(answer)) {}
 
-  grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest*, v1::ModelInfo* info) override {
-    if (const absl::Status peer = CheckPeer(*context, options_.cluster, {Role::kRouter}); !peer.ok()) {
-      return ToGrpcStatus(peer);
-    }
-    *info = options_.model;
-    return grpc::Status::OK;
+  void Register(grpc::ServerBuilder* builder) {
+    builder->RegisterService(&service_);
+    queue_ = builder->AddCompletionQueue();
   }
 
-  grpc::Status Session(grpc::ServerContext* context,
-                       grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>* stream) override {
-    if (const absl::Status peer = CheckPeer(*context, options_.cluster, {Role::kRouter}); !peer.ok()) {
-      return ToGrpcStatus(peer);
+  void Start() {
+    (new ModelCall(this))->Ask();
+    (new SessionCall(this))->Ask();
+    thread_ = std::thread([this] { Serve(); });
+  }
+
+  // After the server's Shutdown().
+  void Stop() {
+    if (queue_ == nullptr) return;
+    queue_->Shutdown();
+    if (thread_.joinable()) {
+      thread_.join();
+    } else {
+      Serve();
     }
-    v1::SessionRequest request;
-    if (!stream->Read(&request) || !request.has_hello()) {
-      return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "hello comes first");
-    }
-    v1::SessionResponse first;
-    first.mutable_welcome()->set_group_id(request.hello().group_id());
-    first.mutable_welcome()->set_epoch(request.hello().epoch());
-    first.mutable_load()->set_max_running(1 << 16);
-    first.mutable_block_events()->set_reset(true);
-    stream->Write(first);
-    v1::SessionResponse response;
-    while (stream->Read(&request)) {
-      if (!request.has_submit()) continue;
-      response.Clear();
-      Answer(request.submit(), &response);
-      stream->Write(response);
-    }
-    return grpc::Status::OK;
   }
 
  private:
+  // A call from its arrival to its end; it has one operation under way at any time.
+  class Call {
+   public:
+    virtual ~Call() = default;
+    // The operation is done. False: the call is over.
+    virtual bool Proceed(bool ok) = 0;
+  };
+
+  void Serve() {
+    void* call = nullptr;
+    for (bool ok = false; queue_->Next(&call, &ok);) {
+      if (!static_cast<Call*>(call)->Proceed(ok)) delete static_cast<Call*>(call);
+    }
+  }
+
+  grpc::Status Check(const grpc::ServerContext& context) const {
+    return ToGrpcStatus(CheckPeer(context, options_.cluster, {Role::kRouter}));
+  }
+
+  class ModelCall final : public Call {
+   public:
+    explicit ModelCall(NullService* service) : service_(service), answer_(&context_) {}
+    void Ask() {
+      service_->service_.RequestGetModel(&context_, &request_, &answer_, service_->queue_.get(), service_->queue_.get(),
+                                         this);
+    }
+    bool Proceed(bool ok) override {
+      if (!ok || answered_) return false;
+      (new ModelCall(service_))->Ask();
+      answered_ = true;
+      const grpc::Status peer = service_->Check(context_);
+      peer.ok() ? answer_.Finish(service_->options_.model, peer, this) : answer_.FinishWithError(peer, this);
+      return true;
+    }
+
+   private:
+    NullService* const service_;
+    grpc::ServerContext context_;
+    v1::GetModelRequest request_;
+    grpc::ServerAsyncResponseWriter<v1::ModelInfo> answer_;
+    bool answered_ = false;
+  };
+
+  class SessionCall final : public Call {
+   public:
+    explicit SessionCall(NullService* service) : service_(service), stream_(&context_) {}
+    void Ask() {
+      service_->service_.RequestSession(&context_, &stream_, service_->queue_.get(), service_->queue_.get(), this);
+    }
+    bool Proceed(bool ok) override {
+      switch (std::exchange(state_, State::kReading)) {
+        case State::kAsking:
+          return ok && Begin();
+        case State::kReading:
+          return ok ? Take() : Finish(grpc::Status::OK);
+        case State::kWriting:
+          if (!ok) return Finish(grpc::Status::OK);
+          stream_.Read(&request_, this);
+          return true;
+        case State::kFinishing:
+          return false;
+      }
+      return false;
+    }
+
+   private:
+    enum class State { kAsking, kReading, kWriting, kFinishing };
+
+    bool Begin() {
+      (new SessionCall(service_))->Ask();
+      if (const grpc::Status peer = service_->Check(context_); !peer.ok()) return Finish(peer);
+      stream_.Read(&request_, this);
+      return true;
+    }
+
+    bool Take() {
+      response_.Clear();
+      if (request_.has_hello()) {
+        Welcome(request_.hello());
+      } else if (request_.has_submit()) {
+        service_->Answer(request_.submit(), &response_);
+      } else {
+        stream_.Read(&request_, this);
+        return true;
+      }
+      state_ = State::kWriting;
+      stream_.Write(response_, this);
+      return true;
+    }
+
+    void Welcome(const v1::SessionHello& hello) {
+      response_.mutable_welcome()->set_group_id(hello.group_id());
+      response_.mutable_welcome()->set_epoch(hello.epoch());
+      response_.mutable_load()->set_max_running(1 << 16);
+      response_.mutable_block_events()->set_reset(true);
+    }
+
+    bool Finish(const grpc::Status& status) {
+      state_ = State::kFinishing;
+      stream_.Finish(status, this);
+      return true;
+    }
+
+    NullService* const service_;
+    grpc::ServerContext context_;
+    grpc::ServerAsyncReaderWriter<v1::SessionResponse, v1::SessionRequest> stream_;
+    State state_ = State::kAsking;
+    v1::SessionRequest request_;
+    v1::SessionResponse response_;
+  };
+
   void Answer(const v1::Submit& submit, v1::SessionResponse* response) const {
     const uint32_t count = std::min<uint32_t>(submit.sampling().max_tokens(), answer_.size());
     for (uint32_t i = 0; i < count; ++i) {
@@ -79,6 +180,9 @@ class NullService final : public v1::Worker::Service {
 
   const NullWorker::Options& options_;
   const std::vector<uint32_t> answer_;
+  v1::Worker::AsyncService service_;
+  std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  std::thread thread_;
 };
 
 // Keeps the seat at the head: joins, takes what it is assigned, beats.
@@ -188,6 +292,7 @@ class NullWorkerImpl final : public NullWorker {
   ~NullWorkerImpl() override {
     membership_.reset();
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now() + kStopTime);
+    service_.Stop();
   }
 
   absl::Status Listen() {
@@ -195,18 +300,22 @@ class NullWorkerImpl final : public NullWorker {
     grpc::ServerBuilder builder;
     int port = 0;
     AddListeningPort(builder, options_.tls, options_.listen, &port);
-    builder.RegisterService(&service_);
+    service_.Register(&builder);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return absl::UnavailableError("--listen " + options_.listen + ": cannot listen there");
-    const std::string endpoint = JoinHostPort(address.host, static_cast<uint16_t>(port));
-    LogInfo("null_worker.listening", {{"grpc", endpoint}});
-    membership_ = std::make_unique<Membership>(options_, endpoint);
+    service_.Start();
+    address_ = JoinHostPort(address.host, static_cast<uint16_t>(port));
+    LogInfo("null_worker.listening", {{"grpc", address_}});
+    membership_ = std::make_unique<Membership>(options_, address_);
     return absl::OkStatus();
   }
+
+  std::string address() const override { return address_; }
 
  private:
   const Options options_;
   NullService service_;
+  std::string address_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<Membership> membership_;
 };

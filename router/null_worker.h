@@ -25,6 +25,7 @@ class NullWorker {
   };
   static absl::StatusOr<std::unique_ptr<NullWorker>> Start(Options options);
   virtual ~NullWorker() = default;
+  virtual std::string address() const = 0;
 };
 
 }  // namespace slmmesh

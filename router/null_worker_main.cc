@@ -1,5 +1,6 @@
 // mesh-null-worker: see null_worker.h.
 #include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
 #include "common/files.h"
 #include "common/flags.h"
 #include "common/log.h"
@@ -17,6 +18,7 @@ ABSL_FLAG(std::string, worker_group, "null", "the worker group it belongs to");
 ABSL_FLAG(std::string, served_model_name, "null", "the model's name for clients");
 ABSL_FLAG(std::string, tokenizer, "", "a tokenizer.json; empty: one token a byte");
 ABSL_FLAG(uint32_t, tokens, 16, "tokens of an answer, where max_tokens allows; 1 to 65536");
+ABSL_FLAG(std::string, address_file, "", "written when listening: a line grpc= with host:port");
 ABSL_FLAG(uint32_t, max_model_len, 8192, "the context that is claimed");
 
 namespace slmmesh {
@@ -53,6 +55,9 @@ absl::Status Run() {
   if (options.tokens < 1 || options.tokens > 65536) return absl::InvalidArgumentError("--tokens: give 1 to 65536");
   ASSIGN_OR_RETURN(options.model, ModelFromFlags());
   ASSIGN_OR_RETURN(const std::unique_ptr<NullWorker> worker, NullWorker::Start(std::move(options)));
+  if (const std::string path = absl::GetFlag(FLAGS_address_file); !path.empty()) {
+    RETURN_IF_ERROR(WriteFileAtomic(path, absl::StrCat("grpc=", worker->address(), "\n")));
+  }
   WaitForStopSignal();
   return absl::OkStatus();
 }

@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(
   ca-certificates git g++ cmake ninja-build ccache mold pkg-config make
-  libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev protobuf-compiler libabsl-dev libssl-dev
+  libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev protobuf-compiler libabsl-dev libssl-dev libnghttp2-dev
   libboost1.81-dev libyaml-cpp-dev prometheus-cpp-dev libspdlog-dev nlohmann-json3-dev libcli11-dev
   libgtest-dev libgmock-dev
   clang-format clang-tidy

@@ -1,7 +1,8 @@
 // The Kubernetes API over HTTPS: any resource, as JSON. Blocking calls on pooled keep-alive connections; thread-safe.
 // Every call has a deadline. Errors are the API server's own: code by HTTP status (404 NOT_FOUND, 409 ABORTED for a
 // conflict and ALREADY_EXISTS for a name taken, 410 OUT_OF_RANGE, 422 INVALID_ARGUMENT, 403 PERMISSION_DENIED,
-// 429 RESOURCE_EXHAUSTED, 5xx and broken connections UNAVAILABLE), message by its Status object.
+// 429 RESOURCE_EXHAUSTED, 5xx and broken connections UNAVAILABLE, no answer in time DEADLINE_EXCEEDED), message by its
+// Status object. A 429 or 503 that names a time to wait is waited for and tried again while the deadline allows.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +40,10 @@ struct ListOptions {
   std::string label_selector;
   std::string field_selector;
   int page_size = 250;
+  // List only. An expired continue token makes it start over: what was visited so far counts no more.
+  std::function<void()> started_over;
+  // List only. Once it returns true, List ends with CANCELLED within a second.
+  std::function<bool()> cancelled;
 };
 
 struct DeleteOptions {

@@ -47,7 +47,7 @@ void HandleHealth(std::shared_ptr<ApiCall> call) { call->Respond({200, "text/pla
 
 void HandleReady(std::shared_ptr<ApiCall> call) {
   const ApiContext& context = call->context();
-  const bool is_ready = !context.draining && context.dispatcher->HasRoutableGroup();
+  const bool is_ready = !context.draining && context.dispatcher->IsReady();
   call->Respond({is_ready ? 200 : 503, "text/plain", {}, is_ready ? "ready\n" : "no group is routable\n"});
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "router/api/prompt_pool.h"
 #include "router/dispatch/api_keys.h"
 #include "router/dispatch/dispatcher.h"
 #include "router/http/http_message.h"
@@ -17,6 +18,7 @@ namespace slmmesh {
 // Lives as long as the router; read by all loops.
 struct ApiContext {
   Dispatcher* dispatcher = nullptr;
+  PromptPool* prompt_pool = nullptr;
   ApiKeysFile* api_keys = nullptr;
   RouterMetrics* router_metrics = nullptr;
   const Metrics* metrics = nullptr;

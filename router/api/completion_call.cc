@@ -48,18 +48,37 @@ void CompletionCall::Start() {
     if (self->generation_ != nullptr) self->generation_->Cancel();
   });
   call_->context().dispatcher->WaitForModel(
-      call_->exchange().loop(), plan_.model, [self] { return self->call_->exchange().gone(); },
+      call_->exchange().loop(), plan_.model, call_->deadline(), [self] { return self->call_->exchange().gone(); },
       [self](absl::StatusOr<std::shared_ptr<const ServedModel>> model) { self->OnModel(std::move(model)); });
 }
 
 void CompletionCall::OnModel(absl::StatusOr<std::shared_ptr<const ServedModel>> model) {
   if (!model.ok()) return call_->RespondError(model.status());
-  const absl::Time begin = absl::Now();
-  if (const absl::Status status = Begin(*std::move(model)); !status.ok()) {
+  model_ = *std::move(model);
+  prepare_begin_ = absl::Now();
+  // Of this object the pool's thread sees nothing.
+  using Prepared = absl::StatusOr<std::vector<PreparedPrompt>>;
+  const auto prepared = std::make_shared<Prepared>();
+  call_->context().prompt_pool->Run(
+      call_->exchange().loop(), call_->request().body.size(),
+      [prepared, model = model_, prepare = plan_.prepare] { *prepared = prepare(*model); },
+      [prepared, self = shared_from_this()](const absl::Status& taken) {
+        self->OnPrepared(taken.ok() ? std::move(*prepared) : Prepared(taken));
+      });
+}
+
+void CompletionCall::OnPrepared(absl::StatusOr<std::vector<PreparedPrompt>> prompts) {
+  if (call_->exchange().gone()) return;
+  absl::Status status = prompts.status();
+  if (status.ok()) {
+    prompts_ = *std::move(prompts);
+    status = Begin();
+  }
+  if (!status.ok()) {
     generation_ = nullptr;
     return call_->RespondError(status);
   }
-  call_->context().router_metrics->prepare_time.Observe(absl::ToDoubleSeconds(absl::Now() - begin));
+  call_->context().router_metrics->prepare_time.Observe(absl::ToDoubleSeconds(absl::Now() - prepare_begin_));
 }
 
 absl::StatusOr<v1::SamplingParams> CompletionCall::SamplingOf(const ServedModel& model, const PreparedPrompt& prompt) {
@@ -73,9 +92,7 @@ absl::StatusOr<v1::SamplingParams> CompletionCall::SamplingOf(const ServedModel&
   return params;
 }
 
-absl::Status CompletionCall::Begin(std::shared_ptr<const ServedModel> model) {
-  model_ = std::move(model);
-  ASSIGN_OR_RETURN(prompts_, plan_.prepare(*model_));
+absl::Status CompletionCall::Begin() {
   Generation::Options options;
   options.request_id = call_->request_id();
   options.tenant = call_->tenant();

@@ -29,7 +29,7 @@ struct CompletionPlan {
   LogprobDetail logprobs = LogprobDetail::kNone;
   uint32_t fallback_max_tokens = 0;
   bool echo = false;
-  // The prompts, once the model is known.
+  // The prompts, once the model is known. Called on any thread: it holds all that it needs.
   std::function<absl::StatusOr<std::vector<PreparedPrompt>>(const ServedModel& model)> prepare;
 };
 
@@ -45,7 +45,8 @@ class CompletionCall final : public GenerationSink, public std::enable_shared_fr
 
  private:
   void OnModel(absl::StatusOr<std::shared_ptr<const ServedModel>> model);
-  absl::Status Begin(std::shared_ptr<const ServedModel> model);
+  void OnPrepared(absl::StatusOr<std::vector<PreparedPrompt>> prompts);
+  absl::Status Begin();
   absl::StatusOr<v1::SamplingParams> SamplingOf(const ServedModel& model, const PreparedPrompt& prompt);
   void EndWhole(const absl::Status& status);
   void EndStream(const absl::Status& status);
@@ -56,6 +57,7 @@ class CompletionCall final : public GenerationSink, public std::enable_shared_fr
   const std::shared_ptr<ApiCall> call_;
   CompletionPlan plan_;
   std::shared_ptr<const ServedModel> model_;
+  absl::Time prepare_begin_;
   std::unique_ptr<ResponseWriter> writer_;
   std::unique_ptr<Generation> generation_;
   std::vector<PreparedPrompt> prompts_;

@@ -41,12 +41,18 @@ absl::StatusOr<std::string> Detokenize(const DetokenizeRequest& request, const S
 }
 
 template <typename Request, typename Work>
-void AnswerForModel(const std::shared_ptr<ApiCall>& call, const absl::StatusOr<Request>& request, Work work) {
+void AnswerForModel(const std::shared_ptr<ApiCall>& call, absl::StatusOr<Request> request, Work work) {
   if (!request.ok()) return call->RespondError(request.status());
   const auto model = call->context().dispatcher->FindModel(request->model);
   if (!model.ok()) return call->RespondError(model.status());
-  absl::StatusOr<std::string> json = work(*request, **model);
-  json.ok() ? call->RespondJson(*std::move(json)) : call->RespondError(json.status());
+  const auto json = std::make_shared<absl::StatusOr<std::string>>();
+  call->context().prompt_pool->Run(
+      call->exchange().loop(), call->request().body.size(),
+      [json, work, model = *model, request = *std::move(request)] { *json = work(request, *model); },
+      [json, call](const absl::Status& taken) {
+        if (!taken.ok()) return call->RespondError(taken);
+        json->ok() ? call->RespondJson(*std::move(*json)) : call->RespondError(json->status());
+      });
 }
 
 }  // namespace

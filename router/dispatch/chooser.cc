@@ -6,11 +6,11 @@ namespace slmmesh {
 namespace {
 
 // Smaller is better.
-std::tuple<bool, int64_t, double> Cost(const GroupCandidate& candidate) {
+std::tuple<bool, bool, int64_t, double> Cost(const GroupCandidate& candidate) {
   const bool is_full = candidate.max_running != 0 && candidate.requests >= candidate.max_running;
   const double load =
       candidate.max_running == 0 ? candidate.requests : static_cast<double>(candidate.requests) / candidate.max_running;
-  return {is_full, -int64_t{candidate.cached_blocks}, load};
+  return {candidate.draining, is_full, -int64_t{candidate.cached_blocks}, load};
 }
 
 }  // namespace

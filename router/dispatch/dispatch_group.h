@@ -22,6 +22,7 @@ struct DispatchGroup {
   std::string model_key;
   std::string endpoint;
   bool ready = false;                                // the table says so
+  bool draining = false;                             // too: for requests that no other group can take
   bool retired = false;                              // out of the table: the session ends with its last request
   absl::Time unlisted_since = absl::InfinitePast();  // InfinitePast: the last table holds it
 

@@ -36,6 +36,8 @@ TEST(ChooseGroup, PrefixThenLoad) {
       {"load is a share of the places", {{0, 4, 4}, {0, 5, 64}}, 0, 1},
       {"all full: prefix, then load", {{1, 20, 8}, {2, 30, 8}, {2, 25, 8}}, 0, 2},
       {"idle groups take turns", {{0, 0, 8}, {0, 0, 8}, {0, 0, 8}}, 4, 1},
+      {"one that drains comes last", {{9, 0, 8, true}, {0, 8, 8}}, 0, 1},
+      {"all drain", {{0, 3, 8, true}, {0, 2, 8, true}}, 0, 1},
       {"places unknown: fewest requests", {{0, 3, 0}, {0, 2, 0}}, 0, 1},
   };
   for (const Case& c : cases) EXPECT_EQ(ChooseGroup(c.candidates, c.turn), c.want) << c.name;

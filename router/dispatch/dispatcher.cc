@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kRetryAfterSeconds = 2;
 constexpr double kServiceSmoothing = 0.1;
+constexpr absl::Duration kWaitForAnother = absl::Seconds(2);  // while all groups drain
 
 absl::Status NoGroup(const std::string& name) {
   return WithRetryAfter(
@@ -38,10 +39,14 @@ Dispatcher::Dispatcher(Options options, std::vector<Loop*> loops, RouterMetrics*
 Dispatcher::~Dispatcher() = default;
 
 absl::StatusOr<std::shared_ptr<const ServedModel>> Dispatcher::FindModel(const std::string& name) {
+  return FindModelIn(Groups::kAll, name);
+}
+
+absl::StatusOr<std::shared_ptr<const ServedModel>> Dispatcher::FindModelIn(Groups groups, const std::string& name) {
   const std::lock_guard<std::mutex> lock(mutex_);
   absl::flat_hash_map<const ServedModel*, uint32_t> routable_groups;
   bool is_known = false;
-  bool may_be_unknown_yet = groups_.empty();
+  bool may_be_unknown_yet = options_.served_model_name.empty() ? groups_.empty() : name == options_.served_model_name;
   std::string other_name;
   for (const auto& [id, group] : groups_) {
     const std::shared_ptr<const ServedModel>& model = models_[group->model_key].model;
@@ -56,16 +61,16 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> Dispatcher::FindModel(const s
     }
     is_known = true;
     other_name = served_name;
-    if (IsRoutable(*group)) ++routable_groups[model.get()];
+    if (IsRoutable(*group) && (groups == Groups::kAll || !group->draining)) ++routable_groups[model.get()];
   }
   // During a rollout one name has two digests: take what more groups serve, the newer of two equals.
   const ServedModel* best = nullptr;
   uint32_t best_groups = 0;
-  for (const auto& [model, groups] : routable_groups) {
-    if (groups > best_groups ||
-        (groups == best_groups && best->info.created_unix_seconds() < model->info.created_unix_seconds())) {
+  for (const auto& [model, count] : routable_groups) {
+    if (count > best_groups ||
+        (count == best_groups && best->info.created_unix_seconds() < model->info.created_unix_seconds())) {
       best = model;
-      best_groups = groups;
+      best_groups = count;
     }
   }
   if (best != nullptr) return models_[best->model_key].model;
@@ -79,22 +84,27 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> Dispatcher::FindModel(const s
 std::vector<std::shared_ptr<const ServedModel>> Dispatcher::Models() {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::map<std::string, std::shared_ptr<const ServedModel>> by_name;
-  for (const auto& [id, group] : groups_) {
-    const std::shared_ptr<const ServedModel>& model = models_[group->model_key].model;
-    if (model != nullptr) by_name[model->info.served_name()] = model;
+  for (const auto& [key, state] : models_) {
+    if (state.model != nullptr) by_name[state.model->info.served_name()] = state.model;
   }
   std::vector<std::shared_ptr<const ServedModel>> models;
   for (auto& [name, model] : by_name) models.push_back(std::move(model));
   return models;
 }
 
-bool Dispatcher::HasRoutableGroup() {
+bool Dispatcher::IsReady() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return std::any_of(groups_.begin(), groups_.end(), [this](const auto& entry) { return IsRoutable(*entry.second); });
+  const auto any = [this](auto holds) {
+    return std::any_of(groups_.begin(), groups_.end(), [&](const auto& entry) { return holds(*entry.second); });
+  };
+  if (any([this](const DispatchGroup& group) { return IsRoutable(group); })) return true;
+  const bool knows_the_cluster = !head_id_.empty() && !options_.served_model_name.empty();
+  return knows_the_cluster && !any([](const DispatchGroup& group) { return group.ready; });
 }
 
-void Dispatcher::WaitForModel(Loop* loop, const std::string& name, std::function<bool()> gone, OnModel done) {
-  absl::StatusOr<std::shared_ptr<const ServedModel>> model = FindModel(name);
+void Dispatcher::WaitForModel(Loop* loop, const std::string& name, absl::Time deadline, std::function<bool()> gone,
+                              OnModel done) {
+  absl::StatusOr<std::shared_ptr<const ServedModel>> model = FindModelIn(Groups::kNotDraining, name);
   if (model.ok() || !absl::IsUnavailable(model.status())) return done(std::move(model));
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -103,21 +113,31 @@ void Dispatcher::WaitForModel(Loop* loop, const std::string& name, std::function
                              kRetryAfterSeconds);
     } else {
       ++waiting_for_group_;
+      next_report_ = absl::InfinitePast();  // who scales the cluster hears of it at once
     }
   }
   if (absl::IsResourceExhausted(model.status())) return done(std::move(model));
-  loop->wait_list().Add(absl::Now() + options_.wait_for_group,
-                        [this, name, gone = std::move(gone), done = std::move(done)](bool expired) {
-                          const bool is_gone = gone();
-                          auto found = FindModel(name);
-                          if (!is_gone && !expired && absl::IsUnavailable(found.status())) return false;
-                          {
-                            const std::lock_guard<std::mutex> lock(mutex_);
-                            --waiting_for_group_;
-                          }
-                          if (!is_gone) done(std::move(found));
-                          return true;
-                        });
+  deadline = std::min(deadline, absl::Now() + options_.wait_for_group);
+  WaitOn(loop, std::make_shared<const ModelWait>(ModelWait{name, deadline, std::move(gone), std::move(done)}));
+}
+
+void Dispatcher::WaitOn(Loop* loop, std::shared_ptr<const ModelWait> wait) {
+  const absl::Time until = std::min(wait->deadline, absl::Now() + kWaitForAnother);
+  loop->wait_list().Add(until, [this, loop, wait](bool expired) {
+    const bool is_gone = wait->gone();
+    auto found = FindModelIn(expired ? Groups::kAll : Groups::kNotDraining, wait->name);
+    const bool is_late = expired && absl::Now() >= wait->deadline;
+    if (!is_gone && !is_late && absl::IsUnavailable(found.status())) {
+      if (expired) loop->Post([this, loop, wait] { WaitOn(loop, wait); });
+      return false;
+    }
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      --waiting_for_group_;
+    }
+    if (!is_gone) wait->done(std::move(found));
+    return true;
+  });
 }
 
 // With the mutex held.
@@ -133,7 +153,8 @@ Dispatcher::GroupPointer Dispatcher::Choose(const std::string& model_key, std::s
     if (!IsRoutable(*group)) continue;
     const GroupQueue queue = group->Queue();
     groups.push_back(group);
-    candidates.push_back({group->blocks.LongestPrefix(prompt_hashes), queue.requests, queue.max_running});
+    candidates.push_back(
+        {group->blocks.LongestPrefix(prompt_hashes), queue.requests, queue.max_running, group->draining});
   }
   const std::optional<uint32_t> choice = ChooseGroup(candidates, ++turn_);
   return choice.has_value() ? groups[*choice] : nullptr;
@@ -193,7 +214,12 @@ void Dispatcher::Finish(Loop* loop, DispatchTicket* ticket, End end, absl::Durat
 
 void Dispatcher::PostToLoops(uint64_t loop_mask, const std::function<void(Loop*)>& task) {
   for (Loop* loop : loops_) {
-    if ((loop_mask >> loop->index()) & 1) loop->Post([task, loop] { task(loop); });
+    if (((loop_mask >> loop->index()) & 1) == 0) continue;
+    if (loop->IsCurrent()) {
+      task(loop);
+    } else {
+      loop->Post([task, loop] { task(loop); });
+    }
   }
 }
 
@@ -242,7 +268,6 @@ void Dispatcher::OnClosed(WorkerSession* session, const absl::Status& status) {
   PostToLoops(~uint64_t{0}, [kept, broken](Loop* loop) { loop->inbox().Break(kept.get(), broken); });
   const std::lock_guard<std::mutex> lock(mutex_);
   sessions_.erase(session);
-  sessions_ended_.notify_all();
 }
 
 void Dispatcher::AnnounceChange() {

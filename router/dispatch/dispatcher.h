@@ -2,7 +2,6 @@
 // choice of a group, admission. It outlives every request; requests live on loops.
 #pragma once
 
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -44,13 +43,14 @@ class Dispatcher : private WorkerSession::Listener {
     TlsFiles tls;
     QueueLimits queue;
     absl::Duration wait_for_group = absl::Seconds(5);
+    std::string served_model_name;  // of a model that is served here even while no group is; empty: none is known
   };
   Dispatcher(Options options, std::vector<Loop*> loops, RouterMetrics* metrics);
   ~Dispatcher() override;  // after Stop()
   // What the reports to the head say of this router.
   void SetEndpoints(const std::string& http_endpoint, const std::string& grpc_endpoint);
   void Tick();  // every Loop::kTickMs, on one loop
-  // Closes the head's stream and every session; returns when they have ended. The loops may have stopped.
+  // After the loops have stopped, and with them the sessions: ends what runs on other threads.
   void Stop();
 
   // The model of that name, if a group that serves it is routable. "": the only one. UNAVAILABLE: there is none now,
@@ -58,12 +58,17 @@ class Dispatcher : private WorkerSession::Listener {
   absl::StatusOr<std::shared_ptr<const ServedModel>> FindModel(const std::string& name);
   // Every model of the table whose workers answered, by name.
   std::vector<std::shared_ptr<const ServedModel>> Models();
-  bool HasRoutableGroup();
+  // Whether a request can be sent on; or, where the model's name is known, kept until it can, because no group of the
+  // cluster is ready at all: no other router could do better, and waiting requests are what wakes a cluster without
+  // groups.
+  bool IsReady();
 
-  // As FindModel, but where it says UNAVAILABLE waits for a group, wait_for_group at most. `done` is called on `loop`,
-  // at once where nothing is to wait for; `gone` tells that nobody wants the answer any more.
+  // As FindModel, but where it says UNAVAILABLE waits for a group, until `deadline` and wait_for_group at most. Where
+  // all groups drain it waits a moment for another one, then takes what there is: nothing fails that could be served.
+  // `done` is called on `loop`, at once where nothing is to wait for; `gone` tells that nobody wants the answer any
+  // more.
   using OnModel = std::function<void(absl::StatusOr<std::shared_ptr<const ServedModel>>)>;
-  void WaitForModel(Loop* loop, const std::string& name, std::function<bool()> gone, OnModel done);
+  void WaitForModel(Loop* loop, const std::string& name, absl::Time deadline, std::function<bool()> gone, OnModel done);
 
   // Chooses a group and sends. `submit`'s handle is set here; outputs come to `receiver` on `loop` (the caller's
   // thread). On success the caller owes Finish().
@@ -81,6 +86,16 @@ class Dispatcher : private WorkerSession::Listener {
     absl::Time retry_at = absl::InfinitePast();
   };
 
+  enum class Groups { kAll, kNotDraining };
+  struct ModelWait {
+    std::string name;
+    absl::Time deadline;
+    std::function<bool()> gone;
+    OnModel done;
+  };
+  absl::StatusOr<std::shared_ptr<const ServedModel>> FindModelIn(Groups groups, const std::string& name);
+  void WaitOn(Loop* loop, std::shared_ptr<const ModelWait> wait);
+
   void OnMessage(WorkerSession* session, std::shared_ptr<const v1::SessionResponse> message) override;
   void OnClosed(WorkerSession* session, const absl::Status& status) override;
   void OnTable(const v1::ClusterTable& table);
@@ -91,6 +106,7 @@ class Dispatcher : private WorkerSession::Listener {
   bool IsRoutable(const DispatchGroup& group) const;
   void OpenSession(const GroupPointer& group, absl::Time now);
   void FetchModelOf(const DispatchGroup& group, absl::Time now);
+  bool MayComeBack(const ModelState& state) const;
   void ForgetUnlisted(absl::Time now);
   void RetireGroup(const GroupPointer& group);
   GroupPointer Choose(const std::string& model_key, std::span<const BlockHash> prompt_hashes, QueueLengths* lengths);
@@ -104,12 +120,11 @@ class Dispatcher : private WorkerSession::Listener {
   RouterMetrics* const metrics_;
 
   std::mutex mutex_;
-  std::condition_variable sessions_ended_;
-  bool stopping_ = false;
   absl::flat_hash_map<const WorkerSession*, std::shared_ptr<WorkerSession>> sessions_;  // until OnClosed
   std::string head_id_;
   absl::flat_hash_map<std::string, GroupPointer> groups_;  // by group id
   absl::flat_hash_map<std::string, ModelState> models_;    // by model key
+  uint64_t next_session_ = 0;                              // the loops take turns
   uint64_t turn_ = 0;
   uint32_t waiting_for_group_ = 0;
   uint32_t active_ = 0, queued_ = 0;

@@ -18,6 +18,7 @@ constexpr absl::Duration kUnlistedGrace = absl::Seconds(30);
 constexpr absl::Duration kModelRetry = absl::Seconds(1);
 constexpr absl::Duration kSessionRetry = absl::Milliseconds(500);
 constexpr absl::Duration kReportInterval = absl::Seconds(1);
+constexpr char kSessionMethod[] = "/slmmesh.v1.Worker/Session";
 
 }  // namespace
 
@@ -43,7 +44,8 @@ void Dispatcher::OnTable(const v1::ClusterTable& table) {
       listed.insert(group.group_id());
       GroupPointer& known = groups_[group.group_id()];
       const bool is_ready = group.state() == v1::GROUP_STATE_READY;
-      if (known == nullptr || known->epoch != group.epoch() ||
+      // Epochs start anew when head and workers all do: the same number may be another model's.
+      if (known == nullptr || known->epoch != group.epoch() || known->model_key != group.model_key() ||
           (is_ready && known->endpoint != group.leader_endpoint())) {
         if (known != nullptr) RetireGroup(known);
         known = std::make_shared<DispatchGroup>();
@@ -53,6 +55,7 @@ void Dispatcher::OnTable(const v1::ClusterTable& table) {
         known->model_key = group.model_key();
       }
       known->ready = is_ready;
+      known->draining = group.draining();
       known->unlisted_since = absl::InfinitePast();
       if (is_ready && known->session == nullptr && now >= known->retry_at) OpenSession(known, now);
     }
@@ -80,7 +83,6 @@ void Dispatcher::RetireGroup(const GroupPointer& group) {
 }
 
 void Dispatcher::OpenSession(const GroupPointer& group, absl::Time now) {
-  if (stopping_) return;
   if (group->channel == nullptr) {
     group->channel = MakeChannel(options_.tls, options_.cluster, Role::kWorker, group->endpoint);
   }
@@ -89,7 +91,9 @@ void Dispatcher::OpenSession(const GroupPointer& group, absl::Time now) {
   hello.set_group_id(group->group_id);
   hello.set_epoch(group->epoch);
   group->retry_at = now + kSessionRetry;
-  group->session = WorkerSession::Open(group->channel, hello, this);
+  Loop* const loop = loops_[next_session_++ % loops_.size()];
+  group->session = WorkerSession::Open(
+      loop, {options_.tls, options_.cluster, Role::kWorker, group->endpoint, kSessionMethod}, hello, this);
   sessions_[group->session.get()] = group->session;
   FetchModelOf(*group, now);
 }
@@ -120,6 +124,11 @@ void Dispatcher::OnModelFetched(const std::string& model_key, ModelFetcher::Resu
   AnnounceChange();
 }
 
+// Of a cluster without groups: its model stays known, so that it is still listed and need not be fetched again.
+bool Dispatcher::MayComeBack(const ModelState& state) const {
+  return groups_.empty() && state.model != nullptr && state.model->info.served_name() == options_.served_model_name;
+}
+
 void Dispatcher::ForgetUnlisted(absl::Time now) {
   for (auto it = groups_.begin(); it != groups_.end();) {
     const auto current = it++;
@@ -133,7 +142,7 @@ void Dispatcher::ForgetUnlisted(absl::Time now) {
     const auto current = it++;
     const bool is_used = std::any_of(groups_.begin(), groups_.end(),
                                      [&](const auto& entry) { return entry.second->model_key == current->first; });
-    if (!is_used && !current->second.fetching) models_.erase(current);
+    if (!is_used && !current->second.fetching && !MayComeBack(current->second)) models_.erase(current);
   }
 }
 
@@ -173,7 +182,7 @@ void Dispatcher::ReportToHead(absl::Time now) {
     report.set_active_requests(active_);
     report.set_queued_requests(queued_ + waiting_for_group_);
     for (const auto& [id, group] : groups_) {
-      if (!IsRoutable(*group)) continue;
+      if (!IsRoutable(*group) || group->draining) continue;
       v1::GroupSeat* seat = report.add_routable();
       seat->set_group_id(group->group_id);
       seat->set_epoch(group->epoch);
@@ -188,12 +197,8 @@ void Dispatcher::ReportToHead(absl::Time now) {
 
 void Dispatcher::Stop() {
   head_.reset();
-  std::unique_lock<std::mutex> lock(mutex_);
-  stopping_ = true;
-  for (const auto& [address, session] : sessions_) session->Close();
-  sessions_ended_.wait(lock, [this] { return sessions_.empty(); });
-  lock.unlock();
   fetcher_.reset();
+  for (const auto& [address, session] : sessions_) session->Abandon();
 }
 
 }  // namespace slmmesh

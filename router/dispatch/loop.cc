@@ -35,6 +35,8 @@ void Loop::Stop() { context_.stop(); }
 
 void Loop::Post(std::function<void()> task) { boost::asio::post(context_, std::move(task)); }
 
+bool Loop::IsCurrent() { return context_.get_executor().running_in_this_thread(); }
+
 void Loop::EveryTick(std::function<void()> task) { tick_tasks_.push_back(std::move(task)); }
 
 void Loop::Run() {

@@ -27,6 +27,7 @@ class Loop {
   void Join();
   // Runs `task` on this loop's thread. Any thread.
   void Post(std::function<void()> task);
+  bool IsCurrent();  // the caller runs on this loop's thread
   // Calls `task` on this loop's thread every kTickMs, from Start() to Stop(). Before Start() only.
   void EveryTick(std::function<void()> task);
   static constexpr int kTickMs = 50;

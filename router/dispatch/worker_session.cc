@@ -1,118 +1,65 @@
 #include "router/dispatch/worker_session.h"
 
-#include <grpcpp/grpcpp.h>
-
-#include <deque>
-#include <mutex>
-
-#include "common/grpc_status.h"
-#include "slmmesh/v1/worker.grpc.pb.h"
+#include <atomic>
 
 namespace slmmesh {
 namespace {
 
-class Session final : public WorkerSession, public grpc::ClientBidiReactor<v1::SessionRequest, v1::SessionResponse> {
+class Session final : public WorkerSession, private GrpcStream::Handler {
  public:
-  Session(const std::shared_ptr<grpc::Channel>& channel, const v1::SessionHello& hello, Listener* listener)
-      : hello_(hello), listener_(listener), stub_(v1::Worker::NewStub(channel)) {}
+  Session(const v1::SessionHello& hello, Listener* listener) : hello_(hello), listener_(listener) {}
 
-  void Start(std::shared_ptr<Session> self) {
-    self_ = std::move(self);
-    stub_->async()->Session(&context_, this);
+  void Start(Loop* loop, GrpcStream::Options worker) {
     v1::SessionRequest first;
     *first.mutable_hello() = hello_;
-    AddHold();  // writes start outside of reactions; dropped when reading ends
-    StartRead(&incoming_);
-    Send(std::move(first));
-    StartCall();
+    stream_ = GrpcStream::Open(loop, std::move(worker), this);
+    stream_->Send(first.SerializeAsString());
   }
 
   const v1::SessionHello& hello() const override { return hello_; }
 
   bool Submit(v1::Submit submit) override {
+    if (closed_) return false;
     v1::SessionRequest request;
-    *request.mutable_submit() = std::move(submit);
-    return Send(std::move(request));
+    request.mutable_submit()->Swap(&submit);
+    stream_->Send(request.SerializeAsString());
+    return true;
   }
 
   void Cancel(uint64_t handle) override {
     v1::SessionRequest request;
     request.mutable_cancel()->set_handle(handle);
-    Send(std::move(request));
+    stream_->Send(request.SerializeAsString());
   }
 
-  void Close() override { context_.TryCancel(); }
-
-  void OnReadDone(bool ok) override {
-    if (!ok) {
-      {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        closed_ = true;
-      }
-      RemoveHold();
-      return;
-    }
-    auto message = std::make_shared<v1::SessionResponse>();
-    message->Swap(&incoming_);
-    listener_->OnMessage(this, std::move(message));
-    StartRead(&incoming_);
-  }
-
-  void OnWriteDone(bool ok) override {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    outgoing_.pop_front();
-    if (!ok) closed_ = true;
-    if (closed_) {
-      outgoing_.clear();
-    } else if (!outgoing_.empty()) {
-      WriteFront();
-    }
-  }
-
-  void OnDone(const grpc::Status& status) override {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      closed_ = true;
-    }
-    const std::shared_ptr<Session> self = std::move(self_);
-    listener_->OnClosed(this, FromGrpcStatus(status));
-  }
+  void Close() override { stream_->Close(); }
+  void Abandon() override { stream_->Abandon(); }
 
  private:
-  bool Send(v1::SessionRequest request) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (closed_) return false;
-    outgoing_.push_back(std::move(request));
-    if (outgoing_.size() == 1) WriteFront();
-    return true;
+  void OnMessage(std::string_view message) override {
+    auto response = std::make_shared<v1::SessionResponse>();
+    if (!response->ParseFromArray(message.data(), static_cast<int>(message.size()))) return stream_->Close();
+    listener_->OnMessage(this, std::move(response));
   }
 
-  // Under the mutex. More to come: leave this one in gRPC's buffer, so that a burst goes out as one packet.
-  void WriteFront() {
-    grpc::WriteOptions options;
-    if (outgoing_.size() > 1) options.set_buffer_hint();
-    StartWrite(&outgoing_.front(), options);
+  void OnClosed(const absl::Status& status) override {
+    closed_ = true;
+    listener_->OnClosed(this, status);
   }
 
   const v1::SessionHello hello_;
   Listener* const listener_;
-  const std::unique_ptr<v1::Worker::Stub> stub_;
-  grpc::ClientContext context_;
-  v1::SessionResponse incoming_;
-  std::shared_ptr<Session> self_;  // until OnDone
-
-  std::mutex mutex_;
-  // Two messages a request at most (submit, cancel); admission bounds the requests.
-  std::deque<v1::SessionRequest> outgoing_;
-  bool closed_ = false;
+  std::shared_ptr<GrpcStream> stream_;
+  // A Submit that comes too late to see it is broken by the OnClosed that follows on the loops.
+  std::atomic<bool> closed_ = false;
 };
 
 }  // namespace
 
-std::shared_ptr<WorkerSession> WorkerSession::Open(const std::shared_ptr<grpc::Channel>& channel,
+std::shared_ptr<WorkerSession> WorkerSession::Open(Loop* loop, GrpcStream::Options worker,
                                                    const v1::SessionHello& hello, Listener* listener) {
-  auto session = std::make_shared<Session>(channel, hello, listener);
-  session->Start(session);
+  auto session = std::make_shared<Session>(hello, listener);
+  session->Start(loop, std::move(worker));
   return session;
 }
 

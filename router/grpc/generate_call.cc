@@ -12,6 +12,18 @@ namespace {
 
 constexpr char kMeshTenant[] = "mesh";  // callers inside the mesh share one tenant
 
+using Tokens = absl::StatusOr<std::vector<uint32_t>>;
+
+Tokens PromptTokensOf(const v1::GenerateRequest& request, const ServedModel& model) {
+  if (!request.has_token_ids()) return model.tokenizer->Encode(request.text(), /*add_special_tokens=*/true);
+  for (uint32_t token : request.token_ids().ids()) {
+    if (token >= model.info.vocab_size()) {
+      return absl::InvalidArgumentError(absl::StrCat("token_ids: ", token, " is no token"));
+    }
+  }
+  return std::vector<uint32_t>(request.token_ids().ids().begin(), request.token_ids().ids().end());
+}
+
 }  // namespace
 
 GenerateCall::GenerateCall(const ApiContext* context, Loop* loop, const v1::GenerateRequest& request,
@@ -28,30 +40,35 @@ void GenerateCall::Begin() {
   loop_->Post([self = self_] {
     if (self->gone_) return;
     self->context_->dispatcher->WaitForModel(
-        self->loop_, self->request_.model(), [self] { return self->gone_; },
+        self->loop_, self->request_.model(), self->deadline_, [self] { return self->gone_; },
         [self](absl::StatusOr<std::shared_ptr<const ServedModel>> model) { self->OnModel(std::move(model)); });
   });
 }
 
 void GenerateCall::OnModel(absl::StatusOr<std::shared_ptr<const ServedModel>> model) {
   if (!model.ok()) return End(model.status());
-  if (const absl::Status status = StartGeneration(*std::move(model)); !status.ok()) End(status);
+  // Of this object the pool's thread sees the request alone, which never changes.
+  const auto tokens = std::make_shared<Tokens>();
+  context_->prompt_pool->Run(
+      loop_, request_.text().size(),
+      [tokens, model = *model, &request = request_] { *tokens = PromptTokensOf(request, *model); },
+      [tokens, model = *model, self = self_](const absl::Status& taken) {
+        if (!self->gone_) self->OnTokens(model, taken.ok() ? std::move(*tokens) : Tokens(taken));
+      });
 }
 
-absl::Status GenerateCall::StartGeneration(std::shared_ptr<const ServedModel> model) {
+void GenerateCall::OnTokens(std::shared_ptr<const ServedModel> model, absl::StatusOr<std::vector<uint32_t>> tokens) {
+  absl::Status status = tokens.status();
+  if (status.ok()) status = StartGeneration(std::move(model), *std::move(tokens));
+  if (!status.ok()) End(status);
+}
+
+absl::Status GenerateCall::StartGeneration(std::shared_ptr<const ServedModel> model, std::vector<uint32_t> tokens) {
   ASSIGN_OR_RETURN(SamplingOptions sampling, SamplingOptionsFromProto(request_.options(), context_->limits));
   if (!sampling.seed.has_value()) sampling.seed = RandomUint64();
   Generation::Options options;
   Generation::PromptInput prompt;
-  if (request_.has_token_ids()) {
-    prompt.tokens.assign(request_.token_ids().ids().begin(), request_.token_ids().ids().end());
-    for (uint32_t token : prompt.tokens) {
-      if (token >= model->info.vocab_size())
-        return absl::InvalidArgumentError(absl::StrCat("token_ids: ", token, " is no token"));
-    }
-  } else {
-    ASSIGN_OR_RETURN(prompt.tokens, model->tokenizer->Encode(request_.text(), /*add_special_tokens=*/true));
-  }
+  prompt.tokens = std::move(tokens);
   ASSIGN_OR_RETURN(prompt.sampling, ResolveSampling(sampling, context_->defaults, model->info, context_->limits,
                                                     prompt.tokens.size(), /*fallback_max_tokens=*/0));
   options.request_id = request_id_;

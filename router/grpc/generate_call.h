@@ -21,7 +21,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
  private:
   // The loop's side.
   void OnModel(absl::StatusOr<std::shared_ptr<const ServedModel>> model);
-  absl::Status StartGeneration(std::shared_ptr<const ServedModel> model);
+  void OnTokens(std::shared_ptr<const ServedModel> model, absl::StatusOr<std::vector<uint32_t>> tokens);
+  absl::Status StartGeneration(std::shared_ptr<const ServedModel> model, std::vector<uint32_t> tokens);
   void OnDelta(uint32_t choice, ChoiceDelta delta) override;
   void OnPromptLogprobs(uint32_t, const v1::TokenOutput&) override {}
   void OnEnd(const absl::Status& status) override;

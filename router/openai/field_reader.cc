@@ -12,6 +12,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kMaxDepth = 64;
+constexpr size_t kMostFields = 64;  // of one object, as a rule
 
 bool DeeperThan(absl::string_view text, int max_depth) {
   int depth = 0;
@@ -49,11 +50,13 @@ std::string ShowJson(const json& value) {
   return CutText(value.dump(-1, ' ', false, json::error_handler_t::replace), 64);
 }
 
-FieldReader::FieldReader(const json& object, std::string prefix) : object_(object), prefix_(std::move(prefix)) {}
+FieldReader::FieldReader(const json& object, std::string prefix) : object_(object), prefix_(std::move(prefix)) {
+  known_.reserve(kMostFields);
+}
 
 const json* FieldReader::Find(absl::string_view name) {
-  known_.emplace_back(name);
-  const auto it = object_.find(known_.back());
+  known_.push_back(name);
+  const auto it = object_.find(std::string_view(name.data(), name.size()));
   if (it == object_.end() || it->is_null() || failed()) return nullptr;
   return &*it;
 }
@@ -127,7 +130,7 @@ absl::Status FieldReader::Finish() {
   if (failed()) return status_;
   for (const auto& item : object_.items()) {
     bool known = false;
-    for (const std::string& name : known_) known = known || name == item.key();
+    for (absl::string_view name : known_) known = known || name == item.key();
     if (!known) {
       Fail(CutText(item.key(), 64), "unknown field; leave it out");
       break;

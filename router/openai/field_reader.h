@@ -45,7 +45,7 @@ class FieldReader {
 
   const nlohmann::json& object_;
   const std::string prefix_;
-  std::vector<std::string> known_;
+  std::vector<absl::string_view> known_;  // literals of the callers
   absl::Status status_;
 };
 

@@ -1,11 +1,17 @@
-"""The router alone: requests/s, streams/s and latency over a worker that answers 16 tokens at once; beside vllm-router,
-sglang-router and nginx, which proxy to an HTTP backend (nginx) that answers as much. Ours also templates, tokenizes and
-speaks mutual TLS to its worker. "added" is the p50 at one connection less the HTTP backend's own: for ours that counts
-its worker as part of the router."""
+"""The router alone: requests/s, streams/s, latency and processor time over a worker that answers 16 tokens at once;
+beside vllm-router, sglang-router and nginx, which proxy to an HTTP backend (nginx) that answers as much. Ours also
+templates, tokenizes and speaks mutual TLS to its worker.
+
+"added" is the p50 at one connection less the HTTP backend's own: for ours that counts its worker as part of the router.
+"added to its own backend" takes off what each router's backend takes when it is asked without the router: for ours the
+null worker's own round trip. Processor time per request is of the router's process and, beside it, of the backend's:
+the figures that a busy machine disturbs least. The nginx proxy runs in the backend's process."""
 
 import contextlib
 import importlib
 import json
+import os
+import pathlib
 import re
 import socket
 import subprocess
@@ -21,7 +27,19 @@ from test_trust import credentials
 
 PEERS = ["vllm-router==0.1.17", "sglang-router==0.3.2"]
 SECONDS = 4
-CHAT = {"model": "null", "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 16}
+CHAT = {"model": "null", "messages": [{"role": "user", "content": "What is the capital of country NUMBER?"}],
+        "max_tokens": 16}
+CONNECTIONS = 32
+# Every request asks something else: nothing that a router remembers of the last one helps it.
+SCRIPT = """
+local body, number = '{body}', 0
+wrk.method = 'POST'
+wrk.headers['content-type'] = 'application/json'
+function request()
+  number = number + 1
+  return wrk.format(nil, nil, nil, (body:gsub('NUMBER', tostring(number))))
+end
+"""
 
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
@@ -76,35 +94,70 @@ def milliseconds(text):
     return float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
-def wrk(folder, url, stream, connections):
-    """(requests/s, p50 ms, p99 ms)."""
+def processor_seconds(pids):
+    """User and system time of these processes and their children, so far."""
+    total = 0
+    for pid in pids:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+            total += processor_seconds(map(int, children.read_text().split()))
+    return total
+
+
+def wrk(folder, url, stream, connections, router=(), backend=()):
+    """One run against `url`; `router` and `backend` are process ids."""
     script = folder / f"post_{'stream' if stream else 'whole'}.lua"
-    body = json.dumps({**CHAT, "stream": stream})
-    script.write_text(f"wrk.method = 'POST'\nwrk.body = '{body}'\nwrk.headers['content-type'] = 'application/json'\n")
+    script.write_text(SCRIPT.format(body=json.dumps({**CHAT, "stream": stream})))
+    before = [processor_seconds(pids) for pids in (router, backend)]
     out = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", "-s", script,
                           url + "/v1/chat/completions"], capture_output=True, text=True, check=True).stdout
+    after = [processor_seconds(pids) for pids in (router, backend)]
     errors = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
     assert not errors, f"{url}: {errors.group(0)}"
-    return (float(re.search(r"Requests/sec:\s+([0-9.]+)", out).group(1)),
-            milliseconds(re.search(r"^\s+50%\s+(\S+)", out, re.M).group(1)), milliseconds(re.search(r"^\s+99%\s+(\S+)", out, re.M).group(1)))
+    requests = int(re.search(r"(\d+) requests in", out).group(1))
+    return {"rate": float(re.search(r"Requests/sec:\s+([0-9.]+)", out).group(1)),
+            "p50": milliseconds(re.search(r"^\s+50%\s+(\S+)", out, re.M).group(1)),
+            "p99": milliseconds(re.search(r"^\s+99%\s+(\S+)", out, re.M).group(1)),
+            "router_us": 1e6 * (after[0] - before[0]) / requests, "backend_us": 1e6 * (after[1] - before[1]) / requests}
 
 
-def measure(folder, name, whole_url, stream_url):
-    one = wrk(folder, whole_url, False, 1)
-    many = wrk(folder, whole_url, False, 32)
-    streams = wrk(folder, stream_url, True, 32)
-    return {"router": name, "p50 µs at 1 connection": 1000 * one[1], "requests/s at 32": many[0],
-            "p99 ms at 32": many[2], "streams/s at 32": streams[0]}
+def measure(folder, name, whole, stream):
+    """`whole` and `stream`: (address, the router's process ids, the backend's)."""
+    one = wrk(folder, whole[0], False, 1, *whole[1:])
+    many = wrk(folder, whole[0], False, CONNECTIONS, *whole[1:])
+    streams = wrk(folder, stream[0], True, CONNECTIONS, *stream[1:])
+    return {"router": name, "p50 µs at 1 connection": 1000 * one["p50"], "requests/s at 32": many["rate"],
+            "p99 ms at 32": many["p99"], "streams/s at 32": streams["rate"], "CPU µs/request at 1": one["router_us"],
+            "CPU µs/request at 32": many["router_us"], "CPU µs/stream at 32": streams["router_us"],
+            "backend's CPU µs/request at 32": many["backend_us"]}
+
+
+def worker_alone(build, folder, worker, pid):
+    """The null worker asked by a client of its own, without a router."""
+    rows = []
+    for connections in (1, CONNECTIONS):
+        before = processor_seconds([pid])
+        out = subprocess.run([build / "bin/mesh-null-client", f"--worker={worker}", f"--tls-dir={folder}/tls/router-0",
+                              f"--connections={connections}", f"--time={SECONDS}s", "--log-level=warning"],
+                             capture_output=True, text=True, check=True, timeout=60).stdout
+        said = dict(line.split("=") for line in out.split())
+        rows.append({"connections": connections, "requests/s": float(said["requests_per_second"]),
+                     "p50 µs": float(said["p50_us"]),
+                     "worker's CPU µs/request": 1e6 * (processor_seconds([pid]) - before) / int(said["requests"])})
+    return rows
 
 
 def our_router(build, folder, stack):
     subprocess.run([build / "bin/mesh", "issue", "--cluster", "bench", "--folder", folder / "tls", "head:head",
                     "worker:null-0", "router:router-0"], check=True, stdout=subprocess.DEVNULL)
     common = ["--cluster=bench", "--log-level=warning"]
+    pids = {}
 
     def start(name, binary, *flags):
-        stack.enter_context(process([build / "bin" / binary, f"--tls-dir={folder}/tls/{name}", *common, *flags],
-                                    folder / f"{name}.log"))
+        running = stack.enter_context(process([build / "bin" / binary, f"--tls-dir={folder}/tls/{name}", *common, *flags],
+                                              folder / f"{name}.log"))
+        pids[name] = running.pid
 
     def address(name, key):
         file = folder / f"{name}.address"
@@ -115,10 +168,11 @@ def our_router(build, folder, stack):
           f"--address-file={folder}/head.address")
     head = address("head", "grpc")
     start("null-0", "mesh-null-worker", f"--head={head}", "--listen=127.0.0.1:0", "--tokens=16",
-          "--served-model-name=null", "--worker-id=null-0", f"--tokenizer={folder}/tokenizer.json")
+          "--served-model-name=null", "--worker-id=null-0", f"--tokenizer={folder}/tokenizer.json",
+          f"--address-file={folder}/null-0.address")
     start("router-0", "mesh-router", f"--head={head}", "--listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0",
           "--admin-listen=127.0.0.1:0", "--router-id=router-0", f"--address-file={folder}/router-0.address")
-    return "http://" + address("router-0", "http")
+    return "http://" + address("router-0", "http"), address("null-0", "grpc"), pids
 
 
 def backends(folder, stack):
@@ -131,10 +185,10 @@ def backends(folder, stack):
              "choices": [{"index": 0, "delta": {"content": " word"}, "finish_reason": None}]}
     events = (f"data: {json.dumps(event)}\n\n" * 16) + "data: [DONE]\n\n"
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, answer=json.dumps(answer), events=events, **ports))
-    stack.enter_context(process(["nginx", "-c", folder / "nginx.conf", "-p", folder], folder / "nginx.log"))
+    running = stack.enter_context(process(["nginx", "-c", folder / "nginx.conf", "-p", folder], folder / "nginx.log"))
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     wait_for(lambda: answers(urls["whole"]), "nginx", timeout=10)
-    return urls
+    return urls, [running.pid]
 
 
 def peer_command(python, name, backend, port):
@@ -143,18 +197,18 @@ def peer_command(python, name, backend, port):
             "--prometheus-port", free_port(), "--log-level", "error"]
 
 
-def peer(folder, python, name, urls):
+def peer(folder, python, name, urls, backend):
     """A proxy in front of the whole-answer backend, then one in front of the stream backend."""
-    measured = {}
     with contextlib.ExitStack() as stack:
         fronts = {}
         for kind in ("whole", "stream"):
             port = free_port()
-            stack.enter_context(process(peer_command(python, name, urls[kind], port), folder / f"{name}-{kind}.log"))
-            fronts[kind] = f"http://127.0.0.1:{port}"
-            wait_for(lambda: answers(fronts[kind]), name, timeout=60)
-        measured = measure(folder, name, fronts["whole"], fronts["stream"])
-    return measured
+            running = stack.enter_context(process(peer_command(python, name, urls[kind], port),
+                                                  folder / f"{name}-{kind}.log"))
+            url = f"http://127.0.0.1:{port}"
+            fronts[kind] = (url, [running.pid], backend)
+            wait_for(lambda: answers(url), name, timeout=60)
+        return measure(folder, name, fronts["whole"], fronts["stream"])
 
 
 def peers_python(build):
@@ -190,19 +244,25 @@ def tokenizer_of_the_model(folder):
 def run(build, folder, table):
     rows = []
     with contextlib.ExitStack() as stack:
-        urls = backends(folder, stack)
-        direct = measure(folder, "(nginx backend, no router)", urls["whole"], urls["stream"])
+        urls, backend = backends(folder, stack)
+        direct = measure(folder, "(nginx backend, no router)", (urls["whole"], (), backend),
+                         (urls["stream"], (), backend))
         rows.append(direct)
-        rows.append(measure(folder, "nginx", urls["proxy_whole"], urls["proxy_stream"]))
+        rows.append(measure(folder, "nginx", (urls["proxy_whole"], backend), (urls["proxy_stream"], backend)))
         python = peers_python(build)
         for name in ("vllm-router", "sglang-router"):
-            rows.append(peer(folder, python, name, urls))
+            rows.append(peer(folder, python, name, urls, backend))
     with contextlib.ExitStack() as stack:
         tokenizer_of_the_model(folder)
-        url = our_router(build, folder, stack)
+        url, worker, pids = our_router(build, folder, stack)
         wait_for(lambda: answers(url), "mesh-router", timeout=30)
-        rows.append(measure(folder, "mesh-router (with its worker, template, tokenizer)", url, url))
+        ours = (url, [pids["router-0"]], [pids["null-0"]])
+        rows.append(measure(folder, "mesh-router (with its worker, template, tokenizer)", ours, ours))
+        alone = worker_alone(build, folder, worker, pids["null-0"])
     for row in rows:
         row["added p50 µs"] = row["p50 µs at 1 connection"] - direct["p50 µs at 1 connection"]
+        row["added to its own backend, p50 µs"] = row["added p50 µs"]
+    rows[-1]["added to its own backend, p50 µs"] = rows[-1]["p50 µs at 1 connection"] - alone[0]["p50 µs"]
     table("Routers over a backend that answers 16 tokens at once", rows)
-    return {"router": rows}
+    table("The null worker without a router, over mutual TLS gRPC", alone)
+    return {"router": rows, "null_worker": alone}

@@ -1,5 +1,7 @@
 """What breaks, breaks cleanly: nothing hangs, and the mesh comes back."""
 
+import signal
+
 import openai
 import pytest
 
@@ -52,6 +54,18 @@ def test_a_dead_worker_ends_its_streams_and_is_replaced_in_its_rank(start_mesh, 
         except openai.APIError:
             return None
     assert "Paris" in wait_for(answers, "an answer from the new epoch")
+
+
+@pytest.mark.parametrize("victim", ["cpu-0", "cpu-1"])
+def test_an_orderly_stop_of_a_rank_cuts_no_stream(start_mesh, victim):
+    mesh = start_mesh()
+    before = ready_group(mesh)
+    stream = iter(mesh.ask("Count from one to one thousand.", **{**ENDLESS, "max_tokens": 24}))
+    next(stream)
+    mesh.kill(victim, signal.SIGTERM)
+    assert list(stream)[-1].choices[0].finish_reason == "length"
+    after = ready_group(mesh, after_epoch=int(before["epoch"]))
+    assert after["workerIds"] == before["workerIds"]
 
 
 def test_a_client_that_goes_away_frees_its_blocks(start_mesh):

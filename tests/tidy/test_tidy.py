@@ -20,6 +20,8 @@ LAYERS = {
                       "worker/engine"},
     "head": {"common", "proto"},
     "router": {"common", "proto", "text"},
+    "operator/kube": {"common"},
+    "operator": {"common", "proto", "operator/kube"},
     "cli": {"common", "proto"},
 }
 FOLDERS = {layer.split("/")[0] for layer in LAYERS} | {"slmmesh", "tests"}

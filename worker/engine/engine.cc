@@ -67,6 +67,7 @@ class EngineImpl : public Engine {
 
  private:
   void ExpireTimeouts(std::vector<EngineOutput>* outputs);
+  uint32_t PromptTokensBesideDecodes() const;
   void NoteFirstSchedule(absl::Span<const Chunk> chunks, absl::Time now);
   // Takes the logits of one chunk: its prompt logprobs, and its next token.
   void Emit(const Chunk& chunk, const ChunkRows& rows, absl::Span<const float> logits,
@@ -87,6 +88,7 @@ class EngineImpl : public Engine {
   std::map<uint64_t, Sequence> sequences_;  // by id
   uint64_t next_arrival_ = 0;
   SmoothedRate prefill_rate_, decode_rate_;
+  SmoothedRate chunk_rate_;  // of prompt tokens, in steps with enough of them to tell
   StepTimes last_step_;
   EngineStats stats_;
 };
@@ -166,11 +168,19 @@ void EngineImpl::NoteFirstSchedule(absl::Span<const Chunk> chunks, absl::Time no
   }
 }
 
+// In proportion to what was reached: a step that took twice the target halves the next one's prompt tokens.
+uint32_t EngineImpl::PromptTokensBesideDecodes() const {
+  const double tokens = chunk_rate_.per_second() * absl::ToDoubleSeconds(options_.target_step);
+  if (tokens <= 0) return options_.max_num_batched_tokens;
+  return static_cast<uint32_t>(
+      std::clamp<double>(tokens, options_.block_size, std::max(options_.block_size, options_.max_num_batched_tokens)));
+}
+
 absl::Status EngineImpl::Step(std::vector<EngineOutput>* outputs, bool* worked) {
   const size_t outputs_before = outputs->size();
   const absl::Time start = clock_->Now();
   ExpireTimeouts(outputs);
-  const std::vector<Chunk> chunks = scheduler_.Schedule();
+  const std::vector<Chunk> chunks = scheduler_.Schedule(PromptTokensBesideDecodes());
   stats_.preemptions = scheduler_.num_preemptions();
   *worked = !chunks.empty() || outputs->size() > outputs_before;
   if (chunks.empty()) return absl::OkStatus();
@@ -196,6 +206,9 @@ absl::Status EngineImpl::Step(std::vector<EngineOutput>* outputs, bool* worked) 
                 .prefill_tokens = built.prefill_tokens,
                 .decode_tokens = built.decode_tokens};
   prefill_rate_.Add(built.prefill_tokens, absl::ToDoubleSeconds(end - start));
+  if (built.prefill_tokens >= options_.block_size) {
+    chunk_rate_.Add(built.prefill_tokens, absl::ToDoubleSeconds(end - start));
+  }
   decode_rate_.Add(built.decode_tokens, absl::ToDoubleSeconds(end - start));
   return absl::OkStatus();
 }

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/clock.h"
 #include "proto/block_hash.h"
 #include "slmmesh/v1/worker.pb.h"
@@ -23,7 +24,10 @@ struct EngineOptions {
   uint32_t max_model_len = 2048;
   uint32_t max_num_seqs = 64;             // running requests
   uint32_t max_num_batched_tokens = 512;  // tokens per step: bounds what a long prompt costs running streams
-  uint32_t max_waiting = 1024;            // beyond: a submit is refused with RESOURCE_EXHAUSTED
+  // While requests decode, a step computes no more prompt tokens than take about so long, by the speed measured so far,
+  // but at least a block of them. Zero: no such bound. How a prompt is cut never changes its logits.
+  absl::Duration target_step = absl::ZeroDuration();
+  uint32_t max_waiting = 1024;  // beyond: a submit is refused with RESOURCE_EXHAUSTED
   bool enable_prefix_caching = true;
   std::vector<uint32_t> eos_token_ids;
 };

@@ -346,6 +346,48 @@ TEST_F(EngineTest, ReportsTimesAndRates) {
   EXPECT_NEAR(engine_->Load().prefill_tokens_per_second(), 500, 0.01);
 }
 
+TEST_F(EngineTest, AStepBesideDecodesTakesNoLongerThanItsTarget) {
+  SlowRunner slow(&clock_);
+  options_.target_step = absl::Milliseconds(20);
+  engine_ = Engine::Create(options_, &slow, &clock_).value();
+  const std::vector<uint32_t> prompt = CountingTokens(10, 40);
+  ASSERT_TRUE(Submit(1, GreedySubmit({1, 2, 3, 4}, 20)).ok());
+  Step();
+  ASSERT_TRUE(Submit(2, GreedySubmit(prompt, 3)).ok());
+  for (int i = 0; i < 4; ++i) {
+    Step();
+    EXPECT_EQ(engine_->last_step().decode_tokens, 1u);
+    EXPECT_GE(engine_->last_step().prefill_tokens, 8u);
+    EXPECT_LE(engine_->last_step().prefill_tokens, 10u);
+  }
+  auto outputs = Finish();
+  const std::vector<uint32_t> expected = Greedy(prompt, 3);  // the same as in one chunk
+  ASSERT_THAT(outputs[2], SizeIs(3));
+  for (uint32_t i = 0; i < 3; ++i) EXPECT_EQ(outputs[2][i].token_id(), expected[i]);
+}
+
+TEST_F(EngineTest, ATargetThatCannotBeMetStillGivesABlockAStep) {
+  SlowRunner slow(&clock_);
+  options_.target_step = absl::Microseconds(1);
+  engine_ = Engine::Create(options_, &slow, &clock_).value();
+  ASSERT_TRUE(Submit(1, GreedySubmit({1, 2, 3, 4}, 20)).ok());
+  Step();
+  ASSERT_TRUE(Submit(2, GreedySubmit(CountingTokens(10, 40), 3)).ok());
+  Step();
+  EXPECT_EQ(engine_->last_step().prefill_tokens, kBlockSize);
+}
+
+TEST_F(EngineTest, WithoutDecodesAStepIsAsLongAsTheBatchAllows) {
+  SlowRunner slow(&clock_);
+  options_.target_step = absl::Milliseconds(20);
+  engine_ = Engine::Create(options_, &slow, &clock_).value();
+  ASSERT_TRUE(Submit(1, GreedySubmit({1, 2, 3, 4}, 1)).ok());
+  Step();
+  ASSERT_TRUE(Submit(2, GreedySubmit(CountingTokens(10, 40), 3)).ok());
+  Step();
+  EXPECT_EQ(engine_->last_step().prefill_tokens, 40u);
+}
+
 TEST_F(EngineTest, StepWithoutWorkDoesNothing) {
   std::vector<EngineOutput> outputs;
   bool worked = true;
@@ -358,7 +400,9 @@ TEST(EngineCreateTest, RefusesOptionsThatCannotWork) {
   FakeClock clock;
   FakeRunner runner(kVocabSize, kNumBlocks, kBlockSize);
   const EngineOptions good{.num_blocks = kNumBlocks, .block_size = kBlockSize};
-  const auto code = [&](const EngineOptions& options) { return Engine::Create(options, &runner, &clock).status().code(); };
+  const auto code = [&](const EngineOptions& options) {
+    return Engine::Create(options, &runner, &clock).status().code();
+  };
   EXPECT_EQ(code(good), absl::StatusCode::kOk);
   std::vector<EngineOptions> bad(6, good);
   bad[0].num_blocks = 0;

@@ -16,10 +16,10 @@ uint32_t LargestChunk(const Sequence& sequence) {
 
 }  // namespace
 
-std::vector<Chunk> Scheduler::Schedule() {
+std::vector<Chunk> Scheduler::Schedule(uint32_t max_prompt_tokens_beside_decodes) {
   const bool memory_suffices = GrowRunning();
   std::vector<Chunk> chunks;
-  uint32_t budget = ScheduleRunning(&chunks);
+  uint32_t budget = ScheduleRunning(max_prompt_tokens_beside_decodes, &chunks);
   if (memory_suffices) budget = Admit(budget, &chunks);
   Extend(budget, &chunks);
   assert(!chunks.empty() || (running_.empty() && waiting_.empty()));
@@ -72,13 +72,14 @@ void Scheduler::Remove(Sequence* sequence) {
   blocks_->End(sequence);
 }
 
-uint32_t Scheduler::ScheduleRunning(std::vector<Chunk>* chunks) const {
+uint32_t Scheduler::ScheduleRunning(uint32_t max_prompt_tokens_beside_decodes, std::vector<Chunk>* chunks) const {
   uint32_t budget = limits_.max_num_batched_tokens;
   for (Sequence* sequence : running_) {
     if (sequence->num_uncomputed() > 1) continue;
     chunks->push_back({sequence, 1});
     --budget;
   }
+  if (!chunks->empty()) budget = std::min(budget, max_prompt_tokens_beside_decodes);
   for (Sequence* sequence : running_) {
     if (sequence->num_uncomputed() <= 1 || budget == 0) continue;
     const uint32_t num_tokens = FirstChunk(*sequence, budget);

@@ -3,7 +3,8 @@
 //   1. Every running request gets the block that its next token needs. When none is free, a request is preempted: its
 //      blocks go, its tokens stay, and it waits again ahead of those that never ran.
 //   2. Running decodes, one token each. They always fit (max_num_seqs ≤ max_num_batched_tokens), so a long prompt never
-//      stalls them; it costs them at most a step of max_num_batched_tokens.
+//      stalls them; it costs them at most a step of max_num_batched_tokens, and no more prompt tokens than the caller
+//      allows beside them (he measures how long those take).
 //   3. Prefill chunks of running requests, oldest admission first. While another tenant has prompts to compute too, a
 //      chunk takes at most half of the budget that is left.
 //   4. Waiting requests are admitted. The next is the oldest one of the tenant that holds the fewest tokens in the
@@ -16,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "worker/engine/kv_blocks.h"
@@ -47,8 +49,8 @@ class Scheduler {
   // Frees the sequence's blocks.
   void Remove(Sequence* sequence);
 
-  // Empty only when there is no request at all.
-  std::vector<Chunk> Schedule();
+  // Empty only when there is no request at all. `max_prompt_tokens_beside_decodes` is at least 1.
+  std::vector<Chunk> Schedule(uint32_t max_prompt_tokens_beside_decodes = std::numeric_limits<uint32_t>::max());
 
   const std::vector<Sequence*>& running() const { return running_; }
   const WaitingQueue& waiting() const { return waiting_; }
@@ -56,7 +58,7 @@ class Scheduler {
 
  private:
   // Each returns the budget that it leaves.
-  uint32_t ScheduleRunning(std::vector<Chunk>* chunks) const;
+  uint32_t ScheduleRunning(uint32_t max_prompt_tokens_beside_decodes, std::vector<Chunk>* chunks) const;
   uint32_t Admit(uint32_t budget, std::vector<Chunk>* chunks);
   void Extend(uint32_t budget, std::vector<Chunk>* chunks) const;
 

@@ -40,9 +40,9 @@ class SchedulerTest : public ::testing::Test {
   }
 
   // Schedules, and does what a step does: computes, shares, and gives a token to those that reached their end.
-  Plan Step() {
+  Plan Step(uint32_t max_prompt_tokens_beside_decodes = UINT32_MAX) {
     Plan plan;
-    for (const Chunk& chunk : scheduler_->Schedule()) {
+    for (const Chunk& chunk : scheduler_->Schedule(max_prompt_tokens_beside_decodes)) {
       Sequence* sequence = chunk.sequence;
       plan.emplace_back(sequence->id, chunk.num_tokens);
       sequence->num_computed += chunk.num_tokens;
@@ -73,6 +73,15 @@ TEST_F(SchedulerTest, ALongPromptNeverStallsARunningStream) {
   EXPECT_THAT(Step(), ElementsAre(Pair(0, 1), Pair(1, 15)));
   EXPECT_THAT(Step(), ElementsAre(Pair(0, 1), Pair(1, 10)));
   EXPECT_THAT(Step(), ElementsAre(Pair(0, 1), Pair(1, 1)));
+}
+
+TEST_F(SchedulerTest, PromptTokensBesideDecodesAreBounded) {
+  Add(3);
+  EXPECT_THAT(Step(6), ElementsAre(Pair(0, 3)));
+  Add(30);
+  EXPECT_THAT(Step(6), ElementsAre(Pair(0, 1), Pair(1, 6)));
+  scheduler_->Remove(sequences_[0].get());
+  EXPECT_THAT(Step(6), ElementsAre(Pair(1, 16)));  // nobody waits for its next token
 }
 
 TEST_F(SchedulerTest, FirstComeFirstServedWithinATenant) {

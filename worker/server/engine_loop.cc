@@ -53,17 +53,23 @@ absl::Status EngineLoop::RunUntilEnd() {
       last_alive_ = now;
     }
     PushUpdates();
-    if (draining_ && !engine_->HasWork()) return absl::OkStatus();
+    if (IsDrained(now)) return absl::OkStatus();
   }
 }
 
 absl::Time EngineLoop::NextWake() const {
-  return engine_->HasWork() ? absl::InfinitePast() : last_alive_ + options_.idle_interval;
+  if (engine_->HasWork()) return absl::InfinitePast();
+  return std::min(last_alive_ + options_.idle_interval, draining_since_ + options_.drain_linger);
+}
+
+bool EngineLoop::IsDrained(absl::Time now) const {
+  if (draining_since_ == absl::InfiniteFuture() || engine_->HasWork()) return false;
+  return sessions_.empty() || now >= draining_since_ + options_.drain_linger;
 }
 
 void EngineLoop::Apply(Command command) {
   if (command.kind == Command::Kind::kDrain) {
-    draining_ = true;
+    draining_since_ = std::min(draining_since_, absl::Now());
     return;
   }
   if (command.kind == Command::Kind::kAttach) return Attach(std::move(command.stream));
@@ -101,8 +107,7 @@ void EngineLoop::Submit(Session& session, v1::Submit submit) {
   }
   const uint64_t id = ++last_id_;
   LogInfo("request.submit", {{"request_id", submit.request_id()}, {"prompt_tokens", submit.prompt_tokens_size()}});
-  const absl::Status status =
-      draining_ ? absl::UnavailableError("the worker is shutting down") : engine_->Submit({id, std::move(submit)});
+  const absl::Status status = engine_->Submit({id, std::move(submit)});
   if (!status.ok()) {
     *session.update.add_outputs() = ErrorOutput(handle, status);
     return;

@@ -22,7 +22,9 @@ class EngineLoop {
  public:
   struct Options {
     absl::Duration idle_interval = absl::Seconds(1);  // a keepalive and a load report at least this often
-    std::function<absl::Status()> keep_alive;         // called while idle; an error ends the epoch
+    // After Drain(), how long routers may take to hear of it: until then they are waited for, also when nothing runs.
+    absl::Duration drain_linger = absl::Milliseconds(500);
+    std::function<absl::Status()> keep_alive;  // called while idle; an error ends the epoch
     std::function<void(const v1::LoadReport&)> on_load;
   };
   EngineLoop(std::unique_ptr<Engine> engine, Options options, WorkerMetrics* metrics)
@@ -36,7 +38,8 @@ class EngineLoop {
   absl::Status Run();
   // Ends Run(), which then returns `reason`.
   void Stop(const absl::Status& reason) { mailbox_.Close(reason); }
-  // New requests are refused; Run() ends with OK when the others are done.
+  // Run() ends with OK when nothing runs. Requests that come meanwhile are taken: a router that has not heard of it yet
+  // sends some, and one that knows no other group.
   void Drain() { Post({Command::Kind::kDrain}); }
 
  private:
@@ -56,6 +59,7 @@ class EngineLoop {
 
   absl::Status RunUntilEnd();
   absl::Time NextWake() const;
+  bool IsDrained(absl::Time now) const;
   void Apply(Command command);
   void Attach(std::shared_ptr<RouterStream> stream);
   void Submit(Session& session, v1::Submit submit);
@@ -72,7 +76,7 @@ class EngineLoop {
   Mailbox mailbox_;
 
   // Run()'s thread only.
-  bool draining_ = false;
+  absl::Time draining_since_ = absl::InfiniteFuture();
   std::unordered_map<RouterStream*, Session> sessions_;
   absl::flat_hash_map<uint64_t, Request> requests_;  // by engine id
   uint64_t last_id_ = 0;

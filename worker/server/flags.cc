@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_cat.h"
@@ -22,8 +23,13 @@ ABSL_FLAG(uint32_t, max_num_seqs, 64, "requests that run at once");
 ABSL_FLAG(uint32_t, max_num_batched_tokens, 512, "tokens per step: bounds what a long prompt costs running streams");
 ABSL_FLAG(bool, enable_prefix_caching, true, "share KV blocks between requests with equal beginnings");
 ABSL_FLAG(double, memory_utilization, 0.9,
-          "share of this machine's memory for weights and KV cache of all ranks here, above 0 to 1");
-ABSL_FLAG(uint32_t, threads, 0, "compute threads; 0: the cores divided by --tensor-parallel-size");
+          "share of the container's or else the machine's memory for weights and KV cache of all ranks here, above 0 "
+          "to 1");
+ABSL_FLAG(uint32_t, target_step_ms, 100,
+          "while answers run, a step computes no more prompt tokens than take about this long; 0: no such bound");
+ABSL_FLAG(uint32_t, threads, 0,
+          "compute threads; 0: the container's CPU limit, where none is set the cores divided by "
+          "--tensor-parallel-size");
 ABSL_FLAG(std::string, isa, "auto", "auto | reference | avx2 | avx512 | avx512bf16; auto: the best of this machine");
 ABSL_FLAG(std::string, head, "", "host:port of the head; required");
 ABSL_FLAG(std::string, listen, "127.0.0.1:0", "host:port of the gRPC service; port 0: any");
@@ -35,6 +41,7 @@ ABSL_FLAG(std::string, tls_dir, "", "folder with tls.crt, tls.key and ca.crt of 
 ABSL_FLAG(std::string, cluster, "", "the cluster's name; empty: as in the certificate");
 ABSL_FLAG(std::string, worker_id, "", "stable name of this worker; empty: the pod of the certificate");
 ABSL_FLAG(std::string, worker_group, "default", "which of the manifest's worker groups it belongs to");
+ABSL_FLAG(std::string, revision, "", "of the manifest it was started from; only workers of one revision form a group");
 ABSL_FLAG(double, step_timeout_seconds, 30, "a rank that does not answer within a step for longer breaks the group");
 ABSL_FLAG(double, join_timeout_seconds, 300, "how long to wait for the other ranks of a new group");
 ABSL_FLAG(double, drain_seconds, 5, "how long running requests may take after SIGTERM");
@@ -90,6 +97,9 @@ absl::Status FillEngine(WorkerConfig* config) {
   config->max_num_batched_tokens = absl::GetFlag(FLAGS_max_num_batched_tokens);
   RETURN_IF_ERROR(CheckRange("max-num-batched-tokens", config->max_num_batched_tokens, config->max_num_seqs, 65536));
   config->enable_prefix_caching = absl::GetFlag(FLAGS_enable_prefix_caching);
+  const uint32_t target_step_ms = absl::GetFlag(FLAGS_target_step_ms);
+  RETURN_IF_ERROR(CheckRange("target-step-ms", target_step_ms, 0, 60'000));
+  config->target_step = absl::Milliseconds(target_step_ms);
   config->memory_utilization = absl::GetFlag(FLAGS_memory_utilization);
   if (!(config->memory_utilization > 0 && config->memory_utilization <= 1)) {
     return Refuse("memory-utilization", absl::StrCat(config->memory_utilization), "give above 0 to 1");
@@ -97,11 +107,16 @@ absl::Status FillEngine(WorkerConfig* config) {
   return absl::OkStatus();
 }
 
+// A limited container holds one worker; a machine without limits is taken to hold a whole group.
+int OwnCores(int tensor_parallel_size) {
+  const std::optional<int> limit = CoresOfContainer();
+  return limit.has_value() ? std::min(*limit, UsableCores()) : std::max(1, UsableCores() / tensor_parallel_size);
+}
+
 absl::Status FillCpu(WorkerConfig* config) {
   const uint32_t threads = absl::GetFlag(FLAGS_threads);
   RETURN_IF_ERROR(CheckRange("threads", threads, 0, 1024));
-  config->cpu.threads =
-      threads != 0 ? static_cast<int>(threads) : std::max(1, UsableCores() / config->tensor_parallel_size);
+  config->cpu.threads = threads != 0 ? static_cast<int>(threads) : OwnCores(config->tensor_parallel_size);
   const std::string isa = absl::GetFlag(FLAGS_isa);
   config->cpu.automatic_isa = isa == "auto";
   if (config->cpu.automatic_isa) return absl::OkStatus();
@@ -124,6 +139,10 @@ absl::Status FillAddresses(WorkerConfig* config) {
   config->admin_listen = absl::GetFlag(FLAGS_admin_listen);
   config->address_file = absl::GetFlag(FLAGS_address_file);
   config->advertise_host = absl::GetFlag(FLAGS_advertise_host);
+  const std::string& host = config->advertise_host;
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {  // brackets come with the port
+    config->advertise_host = host.substr(1, host.size() - 2);
+  }
   if (config->advertise_host.empty()) {
     const bool any = listen.host.empty() || listen.host == "0.0.0.0" || listen.host == "::";
     config->advertise_host = any ? HostName() : listen.host;
@@ -142,6 +161,7 @@ absl::Status FillIdentity(WorkerConfig* config) {
   if (config->worker_id.empty()) config->worker_id = identity.pod;
   config->worker_group = absl::GetFlag(FLAGS_worker_group);
   if (config->worker_group.empty()) return Refuse("worker-group", "", "name a worker group");
+  config->revision = absl::GetFlag(FLAGS_revision);
   return absl::OkStatus();
 }
 
@@ -150,7 +170,7 @@ absl::Status FillTimeouts(WorkerConfig* config) {
   const double drain = absl::GetFlag(FLAGS_drain_seconds);
   RETURN_IF_ERROR(CheckRange("step-timeout-seconds", step, 0.1, 3600));
   RETURN_IF_ERROR(CheckRange("join-timeout-seconds", join, 0.1, 86400));
-  RETURN_IF_ERROR(CheckRange("drain-seconds", drain, 0, 3600));
+  RETURN_IF_ERROR(CheckRange("drain-seconds", drain, 0, 86400));
   config->step_timeout = absl::Seconds(step);
   config->join_timeout = absl::Seconds(join);
   config->drain_timeout = absl::Seconds(drain);

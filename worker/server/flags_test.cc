@@ -46,6 +46,16 @@ TEST(WorkerFlags, TakesNamesFromModelAndCertificateWhereNoneAreGiven) {
   EXPECT_GE(config->cpu.threads, 1);
 }
 
+TEST(WorkerFlags, AdvertisesAddressesOfPods) {
+  auto config = ConfigWith({"--listen=0.0.0.0:7072", "--advertise-host=fd00::17"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->advertise_host, "fd00::17");
+  config = ConfigWith({"--advertise-host=[fd00::17]"});
+  EXPECT_EQ(config->advertise_host, "fd00::17");
+  config = ConfigWith({"--listen=127.0.0.1:0", "--advertise-host=", "--revision=r4"});
+  EXPECT_EQ(config->revision, "r4");
+}
+
 TEST(WorkerFlags, RefusalsNameKnobAndFix) {
   const std::vector<std::pair<std::string, std::string>> wrong = {
       {"--tensor-parallel-size=3", "1, 2, 4, 8"},

@@ -128,6 +128,7 @@ absl::Status GroupSession::Lead(Model* model, int64_t num_blocks) {
   options.max_model_len = static_cast<uint32_t>(model->max_model_len());
   options.max_num_seqs = config.max_num_seqs;
   options.max_num_batched_tokens = config.max_num_batched_tokens;
+  options.target_step = config.target_step;
   options.enable_prefix_caching = config.enable_prefix_caching;
   options.eos_token_ids = context_.checkpoint->text().eos_token_ids;
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options, &runner, &Clock::Real()));

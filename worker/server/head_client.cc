@@ -46,6 +46,11 @@ class HeadClientImpl : public HeadClient {
     absl::MutexLock lock(&mutex_);
     load_ = load;
   }
+  void AnnounceLeaving() override {
+    absl::MutexLock lock(&mutex_);
+    announces_leaving_ = true;
+    is_unsent_ = true;
+  }
   void Leave() override;
 
  private:
@@ -63,6 +68,7 @@ class HeadClientImpl : public HeadClient {
   v1::WorkerStatus status_ ABSL_GUARDED_BY(mutex_);
   v1::LoadReport load_ ABSL_GUARDED_BY(mutex_);
   bool is_unsent_ ABSL_GUARDED_BY(mutex_) = true;
+  bool announces_leaving_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_leaving_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_read_to_the_end_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_over_ ABSL_GUARDED_BY(mutex_) = false;  // the thread has ended
@@ -135,6 +141,7 @@ v1::Offer HeadClientImpl::CurrentOffer() const {
   v1::Offer offer = options_.offer;
   const bool holds = status_.has_seat() && status_.phase() != v1::WORKER_PHASE_FAILED;
   if (holds) *offer.mutable_seat() = status_.seat();
+  offer.set_leaving(announces_leaving_);
   return offer;
 }
 
@@ -150,6 +157,8 @@ void HeadClientImpl::Read(JoinCall* call) {
       callbacks_.on_assignment(response.assignment());
     } else if (response.has_release()) {
       callbacks_.on_release(response.release());
+    } else if (response.has_drain()) {
+      callbacks_.on_drain(response.drain());
     }
   }
   absl::MutexLock lock(&mutex_);
@@ -179,6 +188,7 @@ std::optional<v1::WorkerStatus> HeadClientImpl::AwaitStatus() {
   if (is_read_to_the_end_ || (is_leaving_ && !is_unsent_)) return std::nullopt;
   is_unsent_ = false;
   v1::WorkerStatus status = status_;
+  status.set_leaving(announces_leaving_);
   const bool leads = status.phase() == v1::WORKER_PHASE_SERVING && status.seat().rank() == 0;
   if (leads) *status.mutable_load() = load_;
   return status;

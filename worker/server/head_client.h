@@ -25,6 +25,7 @@ class HeadClient {
   struct Callbacks {
     std::function<void(const v1::Assignment&)> on_assignment;
     std::function<void(const v1::Release&)> on_release;
+    std::function<void(const v1::Drain&)> on_drain;
   };
   static std::unique_ptr<HeadClient> Create(Options options);
   virtual ~HeadClient() = default;  // leaves
@@ -35,6 +36,8 @@ class HeadClient {
   virtual void SetStatus(const v1::WorkerStatus& status) = 0;
   // Sent with the next heartbeat.
   virtual void SetLoad(const v1::LoadReport& load) = 0;
+  // Says from now on, at once for the first time, that this worker leaves.
+  virtual void AnnounceLeaving() = 0;
   // Closes the stream in order; nothing is sent or heard when it returns.
   virtual void Leave() = 0;
 };

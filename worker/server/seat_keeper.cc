@@ -48,6 +48,11 @@ void SeatKeeper::Release(const v1::Release& release) {
   current_->Stop(absl::UnavailableError(absl::StrCat("the head released the seat: ", release.reason())));
 }
 
+void SeatKeeper::EndWhenIdle(const v1::GroupSeat& seat) {
+  absl::MutexLock lock(&mutex_);
+  if (current_ != nullptr && SameSeat(current_->seat(), seat)) current_->Drain();
+}
+
 bool SeatKeeper::Drain(absl::Duration timeout) {
   absl::MutexLock lock(&mutex_);
   is_stopping_ = true;

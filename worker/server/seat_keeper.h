@@ -22,10 +22,13 @@ class SeatKeeper {
   void Assign(const v1::Assignment& assignment);
   // Gives the seat up, keeps the weights.
   void Release(const v1::Release& release);
+  // Another rank leaves: ends the epoch of this seat once nothing runs. Another seat than the one held: nothing
+  // happens.
+  void EndWhenIdle(const v1::GroupSeat& seat);
   // Lets the session finish what it has, at most for `timeout`, then ends it. No seat is taken any more. False when it
   // has not ended even then: it still loads weights.
   bool Drain(absl::Duration timeout);
-  // Whether the seat's epoch is up.
+  // Whether the seat's epoch is up: what readiness means. A worker without a seat, loading or a spare, serves nobody.
   bool IsServing() const;
 
  private:

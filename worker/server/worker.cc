@@ -41,6 +41,7 @@ class WorkerImpl : public Worker {
   std::string admin_address() const override { return admin_ == nullptr ? "" : AddressOf(admin_->port()); }
   std::string RenderMetrics() const override { return registry_.RenderText(); }
   bool Drain() override {
+    head_->AnnounceLeaving();  // routers send nothing new, and rank 0 ends the epoch when nothing runs
     const bool is_over = keeper_->Drain(config_.drain_timeout);
     head_->Leave();
     return is_over;
@@ -76,7 +77,8 @@ absl::Status WorkerImpl::StartParts() {
   StartKeeper(std::move(backend));
   RETURN_IF_ERROR(StartAdmin());
   head_->Start({[this](const v1::Assignment& assignment) { keeper_->Assign(assignment); },
-                [this](const v1::Release& release) { keeper_->Release(release); }});
+                [this](const v1::Release& release) { keeper_->Release(release); },
+                [this](const v1::Drain& drain) { keeper_->EndWhenIdle(drain.seat()); }});
   return absl::OkStatus();
 }
 
@@ -98,6 +100,7 @@ v1::Offer WorkerImpl::DescribeOffer() const {
   offer.set_worker_id(config_.worker_id);
   offer.set_incarnation(RandomUint64() | 1);  // never 0
   offer.set_worker_group(config_.worker_group);
+  offer.set_revision(config_.revision);
   offer.set_tensor_parallel_size(static_cast<uint32_t>(config_.tensor_parallel_size));
   offer.set_model_key(ModelKey(config_, *checkpoint_));
   offer.set_accelerator("cpu");

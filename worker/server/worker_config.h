@@ -23,6 +23,7 @@ struct WorkerConfig {
   uint32_t max_num_seqs = 64;
   uint32_t max_num_batched_tokens = 512;
   bool enable_prefix_caching = true;
+  absl::Duration target_step = absl::Milliseconds(100);  // 0: none
   double memory_utilization = 0.9;
   kernels::CpuOptions cpu;
 
@@ -36,6 +37,7 @@ struct WorkerConfig {
   std::string cluster;
   std::string worker_id;
   std::string worker_group;
+  std::string revision;
   absl::Duration step_timeout = absl::Seconds(30);
   absl::Duration join_timeout = absl::Minutes(5);
   absl::Duration drain_timeout = absl::Seconds(5);

@@ -1,10 +1,16 @@
 // Whole workers in one process: a tiny random model, a fake head, and routers over the real protocol.
 #include "worker/server/worker.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <map>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "common/files.h"
 #include "common/temporary_folder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -17,21 +23,30 @@ namespace {
 
 using testing::HasSubstr;
 
+// One folder per role; `also_trusted`: a CA certificate beside the authority's own.
+void IssueAll(CertificateAuthority& authority, const std::string& folder, const std::string& also_trusted) {
+  for (const Role role : {Role::kHead, Role::kWorker, Role::kRouter}) {
+    const std::string own = absl::StrCat(folder, "/", std::string(RoleName(role)));
+    const std::string bundle = authority.cert_pem() + also_trusted;
+    if (!authority.IssueInto(own, role, "pod", 3600).ok()) abort();
+    if (!WriteFileAtomic(TlsFilesIn(own).ca, bundle).ok()) abort();
+  }
+}
+
 // The certificates of one cluster, made once.
-const TlsFiles& Certificates(Role role) {
-  static const auto* const files = [] {
-    static const TemporaryFolder* const folder = new TemporaryFolder;
-    auto* made = new std::map<Role, TlsFiles>;
-    const auto authority = CertificateAuthority::Create("test");
-    for (const Role each : {Role::kHead, Role::kWorker, Role::kRouter}) {
-      const std::string own = *folder / std::string(RoleName(each));
-      if (!authority.ok() || !(*authority)->IssueInto(own, each, "pod", 3600).ok()) abort();
-      (*made)[each] = TlsFilesIn(own);
-    }
+struct ClusterCertificates {
+  TemporaryFolder folder;
+  std::unique_ptr<CertificateAuthority> authority = CertificateAuthority::Create("test").value();
+};
+ClusterCertificates& TheCertificates() {
+  static ClusterCertificates* const certificates = [] {
+    auto* made = new ClusterCertificates;
+    IssueAll(*made->authority, made->folder.path(), "");
     return made;
   }();
-  return files->at(role);
+  return *certificates;
 }
+TlsFiles Certificates(Role role) { return TlsFilesIn(TheCertificates().folder / std::string(RoleName(role))); }
 
 v1::Submit MakeSubmit(uint64_t handle, uint32_t max_tokens) {
   v1::Submit submit;
@@ -141,6 +156,26 @@ TEST_F(WorkerTest, TwoHostsSpeakOverTcpAndGiveTheSameTokens) {
   head_->SetHostId("a", "elsewhere");
   Seat(2, {"a", "b"});
   EXPECT_EQ(Generate(*Connect("a", 2), 20), of_one);
+}
+
+// As pods of a cluster with IPv6 alone.
+TEST_F(WorkerTest, RanksAndRoutersReachIpv6Addresses) {
+  const int probe = socket(AF_INET6, SOCK_STREAM, 0);
+  sockaddr_in6 loopback = {};
+  loopback.sin6_family = AF_INET6;
+  loopback.sin6_addr = in6addr_loopback;
+  const bool has_ipv6 = probe >= 0 && bind(probe, reinterpret_cast<sockaddr*>(&loopback), sizeof(loopback)) == 0;
+  if (probe >= 0) close(probe);
+  if (!has_ipv6) GTEST_SKIP() << "this machine has no ::1";
+  for (const char* worker_id : {"a", "b"}) {
+    WorkerConfig config = ConfigOf(worker_id);
+    config.listen = config.exchange_listen = "[::]:0";
+    config.advertise_host = "::1";
+    EXPECT_THAT(Start(config).grpc_address(), testing::StartsWith("[::1]:"));
+  }
+  head_->SetHostId("b", "elsewhere");
+  Seat(1, {"a", "b"});
+  EXPECT_EQ(Generate(*Connect("a", 1), 5).size(), 3u);
 }
 
 TEST_F(WorkerTest, ACancelFreesTheBlocksWithinAStep) {
@@ -303,6 +338,82 @@ TEST_F(WorkerTest, DrainingFinishesWhatRunsAndLetsTheOtherRankLeaveInOrder) {
   EXPECT_EQ(router->outputs().size(), 30u);
   head_->AwaitGone("a");
   head_->Await("b", [](const auto& status) { return status.phase() == v1::WORKER_PHASE_IDLE; });
+}
+
+TEST_F(WorkerTest, ARankThatLeavesWaitsUntilRankZeroHasFinished) {
+  Start("a");
+  WorkerConfig patient = ConfigOf("b");
+  patient.drain_timeout = absl::Seconds(60);
+  Worker& b = Start(patient);
+  Seat(1, {"a", "b"});
+  const v1::GroupSeat seat = head_->AwaitPhase("a", v1::WORKER_PHASE_SERVING, 1).seat();
+  const auto router = Connect("a", 1);
+  router->Submit(MakeSubmit(1, 30));
+  v1::SessionResponse message;
+  ASSERT_TRUE(router->ReadUntil([](const auto& m) { return m.outputs_size() != 0; }, &message));
+  std::thread leaves([&b] { EXPECT_TRUE(b.Drain()); });
+  head_->Await("b", [](const auto& status) { return status.leaving(); });
+  v1::GroupSeat old = seat;
+  old.set_epoch(0);
+  head_->Drain("a", old);             // of another epoch: nothing happens
+  router->Submit(MakeSubmit(2, 30));  // sent before the router heard of it
+  head_->Drain("a", seat);
+  router->Finish();
+  leaves.join();
+  std::map<uint64_t, int> tokens;
+  for (const v1::TokenOutput& output : router->outputs()) {
+    EXPECT_NE(output.finish_reason(), v1::FINISH_REASON_ERROR) << output.error_message();
+    ++tokens[output.handle()];
+  }
+  EXPECT_EQ(tokens, (std::map<uint64_t, int>{{1, 30}, {2, 30}}));
+  head_->AwaitGone("b");
+  head_->Await("a", [](const auto& status) { return status.phase() == v1::WORKER_PHASE_IDLE && !status.leaving(); });
+}
+
+// A new authority, as after a change of the operator's key: first all trust both, then all show the new one's leaves.
+TEST_F(WorkerTest, CertificatesAndAuthorityAreRenewedUnderOpenStreams) {
+  Start("a");
+  Start("b");
+  head_->SetHostId("b", "elsewhere");  // the ranks speak TLS too
+  Seat(1, {"a", "b"});
+  const auto router = Connect("a", 1);
+  router->Submit(MakeSubmit(1, 5));
+  v1::SessionResponse message;
+  ASSERT_TRUE(router->ReadUntil(HasEnd, &message));
+  auto next = CertificateAuthority::Create("test").value();
+  const std::string old_ca = TheCertificates().authority->cert_pem();
+  IssueAll(*TheCertificates().authority, TheCertificates().folder.path(), next->cert_pem());
+  IssueAll(*next, TheCertificates().folder.path(), old_ca);
+  TheCertificates().authority = std::move(next);
+  // Whoever trusts the new authority alone is let in once the worker has looked at its files.
+  TemporaryFolder fresh;
+  IssueAll(*TheCertificates().authority, fresh.path(), "");
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  v1::ModelInfo info;
+  const auto stub = v1::Worker::NewStub(
+      MakeChannel(TlsFilesIn(fresh / "router"), "test", Role::kWorker, workers_["a"]->grpc_address()));
+  const grpc::Status status = stub->GetModel(&context, {}, &info);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  // Nothing that was open has noticed.
+  router->Submit(MakeSubmit(2, 5));
+  ASSERT_TRUE(router->ReadUntil(HasEnd, &message));
+  EXPECT_EQ(router->outputs().back().finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(head_->joins(), 2);
+  head_->AwaitPhase("b", v1::WORKER_PHASE_SERVING, 1);
+  // The next epoch's connections are made with the new ones.
+  head_->SetHostId("b", "elsewhere");
+  Seat(2, {"a", "b"});
+  EXPECT_EQ(Generate(*Connect("a", 2), 5).size(), 3u);
+}
+
+TEST_F(WorkerTest, OffersItsRevision) {
+  WorkerConfig config = ConfigOf("a");
+  config.revision = "7";
+  Start(config);
+  EXPECT_EQ(head_->AwaitOffer("a").revision(), "7");
+  EXPECT_FALSE(head_->AwaitOffer("a").leaving());
 }
 
 TEST_F(WorkerTest, TellsRoutersOfItsModel) {

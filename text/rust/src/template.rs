@@ -60,7 +60,7 @@ impl ChatTemplate {
             tokenizer.special_tokens().neutralize_json(value);
         }
         let text = self.render_values(messages, extra, conversation.add_generation_prompt)?;
-        tokenizer.encode_marked(&text, false)
+        tokenizer.encode_rendered(&text, || self.render(&Conversation::sample()).ok())
     }
 
     fn render_values(&self, messages: Value, extra: Map<String, Value>, add_generation_prompt: bool) -> Result<String> {
@@ -84,6 +84,14 @@ impl ChatTemplate {
 }
 
 impl Conversation<'_> {
+    fn sample() -> Conversation<'static> {
+        Conversation {
+            messages: concat!(r#"[{"role":"user","content":""#, "\u{FDD1}", r#""}]"#),
+            add_generation_prompt: true,
+            extra: "{}",
+        }
+    }
+
     fn parse(&self) -> Result<(Value, Map<String, Value>)> {
         let messages: Value =
             serde_json::from_str(self.messages).map_err(|e| Error::invalid(format!("messages: {e}")))?;

@@ -56,6 +56,12 @@ void FakeHead::Release(const std::string& worker_id, const std::string& reason) 
   Write(worker_id, response);
 }
 
+void FakeHead::Drain(const std::string& worker_id, const v1::GroupSeat& seat) {
+  v1::JoinResponse response;
+  *response.mutable_drain()->mutable_seat() = seat;
+  Write(worker_id, response);
+}
+
 void FakeHead::Write(const std::string& worker_id, const v1::JoinResponse& response) {
   absl::MutexLock lock(&mutex_);
   const auto found = members_.find(worker_id);
@@ -85,6 +91,11 @@ v1::WorkerStatus FakeHead::AwaitPhase(const std::string& worker_id, v1::WorkerPh
   });
 }
 
+int FakeHead::joins() {
+  absl::MutexLock lock(&mutex_);
+  return joins_;
+}
+
 void FakeHead::AwaitGone(const std::string& worker_id) {
   absl::MutexLock lock(&mutex_);
   AwaitTrue("an end", [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
@@ -103,6 +114,7 @@ grpc::Status FakeHead::Join(grpc::ServerContext*, grpc::ServerReaderWriter<v1::J
   {
     absl::MutexLock lock(&mutex_);
     members_[worker_id] = {stream, request.offer(), {}};
+    ++joins_;
   }
   while (stream->Read(&request)) {
     absl::MutexLock lock(&mutex_);

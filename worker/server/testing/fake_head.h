@@ -27,11 +27,15 @@ class FakeHead : public v1::Head::Service {
   // What other ranks are told of a worker's host from now on.
   void SetHostId(const std::string& worker_id, const std::string& host_id);
   void Release(const std::string& worker_id, const std::string& reason);
+  // Tells rank 0 to end its epoch once nothing runs.
+  void Drain(const std::string& worker_id, const v1::GroupSeat& seat);
   // The worker's offer, once it joined.
   v1::Offer AwaitOffer(const std::string& worker_id);
   // Its first status from now on that `wanted` accepts, the last one received included. Fails the test when none comes.
   v1::WorkerStatus Await(const std::string& worker_id, const std::function<bool(const v1::WorkerStatus&)>& wanted);
   v1::WorkerStatus AwaitPhase(const std::string& worker_id, v1::WorkerPhase phase, uint64_t epoch);
+  // How often workers opened a stream.
+  int joins();
   // Until the worker's stream is closed by the worker.
   void AwaitGone(const std::string& worker_id);
 
@@ -49,6 +53,7 @@ class FakeHead : public v1::Head::Service {
 
   absl::Mutex mutex_;
   std::map<std::string, Member> members_ ABSL_GUARDED_BY(mutex_);
+  int joins_ ABSL_GUARDED_BY(mutex_) = 0;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };

@@ -77,6 +77,7 @@ def main():
         status = subprocess.run(
             ["nsenter", f"--net=/run/netns/{cluster.network.control_plane}", build / "venv/bin/python", "-m", "pytest",
              "-q", "-ra", "--no-header", "--tb=short", "-p", "no:cacheprovider", "--durations=0", "--durations-min=5",
+             "--maxfail=5",  # each waits until its patience ends
              HERE, *options.pytest], env=environment).returncode
     finally:
         if options.keep:

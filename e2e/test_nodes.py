@@ -35,6 +35,9 @@ def test_drain(mesh, second_node, timing):
 
 def test_sudden_death(mesh, second_node, timing):
     """Its power fails: the API server hears nothing more of it."""
+    # Spread over both nodes, wherever the test before left them.
+    mesh.kubectl("delete", "pod", *mesh.pod_names("worker"))
+    mesh.wait_consistent()
     assert second_node.name in nodes_of(mesh)
     with timing("node dead → everything serves on the other"):
         second_node.die()

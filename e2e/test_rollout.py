@@ -91,7 +91,7 @@ def test_rollout_that_cannot_progress_and_undo(mesh, timing):
     with Load(mesh) as load:
         load.wait_for_answers(1)
         with timing("image missing → status says so"):
-            mesh.patch({"rollout": {"progressDeadlineSeconds": 8}})
+            mesh.patch({"rollout": {"progressDeadlineSeconds": 10}})
             revision = mesh.status()["revision"]
             mesh.patch_first_group(template=template)
             mesh.wait(lambda status: "slm-mesh-worker:missing cannot be pulled" in status["message"], "the reason")

@@ -21,6 +21,11 @@ constexpr size_t kMaxParallel = 8;
 
 std::string KeyOf(const ObservedCluster& cluster) { return ClusterKey(cluster.ns, cluster.name); }
 
+absl::Status TakenByAnother(const std::string& kind, const std::string& name) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(kind, " ", name, " belongs to something else; delete or rename that"));
+}
+
 }  // namespace
 
 absl::Status Actor::Act(const ObservedCluster& cluster, const std::vector<Step>& steps,
@@ -77,9 +82,17 @@ absl::Status Actor::ActOnce(const ObservedCluster& cluster, const Step& step) {
 absl::Status Actor::Apply(const kube::Resource& resource, CachedKind kind, const ObservedCluster& cluster,
                           const Step& step) {
   const std::string name = NameOf(step.object);
-  ASSIGN_OR_RETURN(const json applied, parts_.client->Apply({resource, cluster.ns, name, ""}, step.object,
-                                                            kFieldManager, /*force=*/true));
-  parts_.cache->Wrote(kind, applied);
+  const kube::ObjectRef ref{resource, cluster.ns, name, ""};
+  const bool is_ours = !step.uid.empty();
+  absl::StatusOr<json> applied = parts_.client->Apply(ref, step.object, kFieldManager, /*force=*/is_ours);
+  if (absl::IsAborted(applied.status()) &&
+      !is_ours) {  // something is there: ours, where the cache is behind, or another's
+    ASSIGN_OR_RETURN(const json present, parts_.client->Get(ref));
+    if (ControllerUid(present) != cluster.uid) return TakenByAnother(resource.kind, name);
+    applied = parts_.client->Apply(ref, step.object, kFieldManager, /*force=*/true);
+  }
+  if (!applied.ok()) return applied.status();
+  parts_.cache->Wrote(kind, *applied);
   return absl::OkStatus();
 }
 
@@ -90,10 +103,7 @@ absl::Status Actor::CreatePod(const ObservedCluster& cluster, const Step& step) 
   if (absl::IsAlreadyExists(pod.status())) {  // ours, where the cache is behind; or another's
     pod = parts_.client->Get(ref);
     if (absl::IsNotFound(pod.status())) return absl::AbortedError(absl::StrCat("pod ", name, " went away just now"));
-    if (pod.ok() && ControllerUid(*pod) != cluster.uid) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("pod ", name, " belongs to something else; delete or rename that"));
-    }
+    if (pod.ok() && ControllerUid(*pod) != cluster.uid) return TakenByAnother("Pod", name);
   }
   if (!pod.ok()) return pod.status();
   parts_.cache->Wrote(CachedKind::kPod, *pod);
@@ -127,8 +137,7 @@ absl::Status Actor::DeletePod(const ObservedCluster& cluster, const Step& step) 
   kube::DeleteOptions options;
   options.grace_seconds = step.grace_seconds;
   options.uid = step.uid;
-  const absl::Status status =
-      parts_.client->Delete({kube::resources::kPods, cluster.ns, step.name, ""}, options);
+  const absl::Status status = parts_.client->Delete({kube::resources::kPods, cluster.ns, step.name, ""}, options);
   // Gone, or another pod by now: what was to be deleted is.
   if (!status.ok() && !absl::IsNotFound(status) && !absl::IsAborted(status)) return status;
   parts_.cache->DeletedPod(KeyOf(cluster), step.name, step.uid);
@@ -136,9 +145,11 @@ absl::Status Actor::DeletePod(const ObservedCluster& cluster, const Step& step) 
 }
 
 absl::Status Actor::DeleteDisruptionBudget(const ObservedCluster& cluster, const Step& step) {
+  kube::DeleteOptions options;
+  options.uid = step.uid;
   const absl::Status status =
-      parts_.client->Delete({kube::resources::kPodDisruptionBudgets, cluster.ns, step.name, ""}, {});
-  if (!status.ok() && !absl::IsNotFound(status)) return status;
+      parts_.client->Delete({kube::resources::kPodDisruptionBudgets, cluster.ns, step.name, ""}, options);
+  if (!status.ok() && !absl::IsNotFound(status) && !absl::IsAborted(status)) return status;
   parts_.cache->DeletedDisruptionBudget(KeyOf(cluster), step.name);
   return absl::OkStatus();
 }

@@ -23,7 +23,6 @@ constexpr char kAdoptManager[] = "slm-mesh-adopt";
 constexpr char kModelPathAnnotation[] = "slmmesh.io/model-path";
 constexpr char kServedNameAnnotation[] = "slmmesh.io/served-name";
 constexpr char kSizeAnnotation[] = "slmmesh.io/tensor-parallel-size";
-constexpr size_t kMaxEventBytes = 1000;
 
 std::string SourceOf(const json& ray_cluster) {
   const json& metadata = FieldOf(ray_cluster, "metadata");
@@ -82,7 +81,10 @@ std::unique_ptr<RayClusterAdopter> RayClusterAdopter::Start(kube::Client* client
   std::unique_ptr<RayClusterAdopter> adopter(new RayClusterAdopter(client, events));
   RayClusterAdopter* const self = adopter.get();
   kube::Reflector::Sink sink;
-  sink.begin_list = [] {};
+  sink.begin_list = [self] {
+    const absl::MutexLock lock(&self->mutex_);
+    self->ray_clusters_.clear();  // those that are gone are not listed
+  };
   sink.end_list = [] {};
   sink.upsert = [self](const json& object) {
     json kept = object;
@@ -144,7 +146,7 @@ absl::Status RayClusterAdopter::Adopt(const json& ray_cluster) {
   const kube::EventTarget target{kube::resources::kRayClusters, TextOf(metadata, "namespace"), name,
                                  TextOf(metadata, "uid")};
   const auto tell = [&](kube::EventType type, const char* reason, absl::string_view message) {
-    events_->Record(target, type, reason, std::string(message.substr(0, kMaxEventBytes)));
+    events_->Record(target, type, reason, std::string(message));
     return absl::OkStatus();
   };
   const kube::ObjectRef ref{kube::resources::kInferenceClusters, target.ns, name, ""};

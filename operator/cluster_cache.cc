@@ -39,7 +39,7 @@ struct CachedPod : Mark {
 };
 
 struct CachedObject : Mark {
-  std::string hash;
+  ObservedObject object;
   std::string owner_uid;
 };
 
@@ -48,10 +48,11 @@ bool PutObject(CachedObject& cached, uint32_t list_number, const json& object) {
   const uint64_t version = ResourceVersion(object);
   if (version <= cached.version) return false;
   cached.version = version;
-  std::string hash = ProjectObject(object).hash;
+  ObservedObject seen = ProjectObject(object);
   std::string owner_uid = ControllerUid(object);
-  const bool changed = hash != cached.hash || owner_uid != cached.owner_uid;
-  cached.hash = std::move(hash);
+  const bool changed =
+      seen.hash != cached.object.hash || seen.uid != cached.object.uid || owner_uid != cached.owner_uid;
+  cached.object = std::move(seen);
   cached.owner_uid = std::move(owner_uid);
   return changed;
 }
@@ -282,10 +283,10 @@ std::optional<Observed> ClusterCache::Observe(const std::string& key) const {
     if (cached.owner_uid == observed.cluster.uid) observed.pods.push_back(cached.pod);
   }
   for (const auto& [name, cached] : entry.services) {
-    if (cached.owner_uid == observed.cluster.uid) observed.services.push_back({name, cached.hash});
+    if (cached.owner_uid == observed.cluster.uid) observed.services.push_back(cached.object);
   }
   for (const auto& [name, cached] : entry.budgets) {
-    if (cached.owner_uid == observed.cluster.uid) observed.disruption_budgets.push_back({name, cached.hash});
+    if (cached.owner_uid == observed.cluster.uid) observed.disruption_budgets.push_back(cached.object);
   }
   return observed;
 }

@@ -58,6 +58,7 @@ struct ObservedPod {
 struct ObservedObject {
   std::string name;
   std::string hash;
+  std::string uid;
 };
 
 // The Secret <cluster>-tls. Its keys are <pod>.crt, <pod>.key and ca.crt; each pod mounts its own two and the CA.

@@ -253,17 +253,19 @@ class Planner {
 
   void PlanServices() {
     for (json& service : std::vector<json>{BuildHeadService(cluster_), BuildRouterService(cluster_, spec_)}) {
-      if (Differs(observed_.services, service)) {
-        plan_.steps.push_back(OfObject(StepKind::kApplyService, std::move(service)));
-      }
+      PlanApply(StepKind::kApplyService, observed_.services, std::move(service));
     }
   }
 
-  static bool Differs(const std::vector<ObservedObject>& observed, const json& wanted) {
-    const std::string name = wanted["metadata"]["name"];
-    return std::none_of(observed.begin(), observed.end(), [&](const ObservedObject& object) {
-      return object.name == name && object.hash == OwnedHash(wanted);
-    });
+  void PlanApply(StepKind kind, const std::vector<ObservedObject>& observed, json wanted) {
+    Step step = OfObject(kind, std::move(wanted));
+    const auto present = std::find_if(observed.begin(), observed.end(),
+                                      [&step](const ObservedObject& object) { return object.name == step.name; });
+    if (present != observed.end()) {
+      if (present->hash == OwnedHash(step.object)) return;
+      step.uid = present->uid;
+    }
+    plan_.steps.push_back(std::move(step));
   }
 
   void AddPodSteps() {
@@ -294,14 +296,13 @@ class Planner {
       if (kind.rules.wanted < kGroupsWithBudget) continue;
       json budget = BuildDisruptionBudget(cluster_, kind.worker_group, kind.rules.wanted * kind.size);
       wanted.insert(budget["metadata"]["name"]);
-      if (Differs(observed_.disruption_budgets, budget)) {
-        plan_.steps.push_back(OfObject(StepKind::kApplyDisruptionBudget, std::move(budget)));
-      }
+      PlanApply(StepKind::kApplyDisruptionBudget, observed_.disruption_budgets, std::move(budget));
     }
     for (const ObservedObject& budget : observed_.disruption_budgets) {
-      if (wanted.count(budget.name) == 0) {
-        plan_.steps.push_back(Named(StepKind::kDeleteDisruptionBudget, budget.name));
-      }
+      if (wanted.count(budget.name) > 0) continue;
+      Step step = Named(StepKind::kDeleteDisruptionBudget, budget.name);
+      step.uid = budget.uid;
+      plan_.steps.push_back(std::move(step));
     }
   }
 

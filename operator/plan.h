@@ -14,11 +14,11 @@ namespace slmmesh {
 enum class StepKind {
   // names: pods whose certificate is to be in the Secret, made anew where RenewalIsDue; others are taken out of it.
   kIssueCertificates,
-  kApplyService,       // object
+  kApplyService,  // object; uid of the one of ours that is there, empty: there is none, nor is another's taken over
   kApplyDisruptionBudget,
   kCreatePod,               // object; a name taken already counts as done
   kDeletePod,               // name, uid; grace_seconds
-  kDeleteDisruptionBudget,  // name
+  kDeleteDisruptionBudget,  // name, uid
   // names: worker ids (pod names), the whole list, to the head. If it fails the status is not written: status.draining
   // is what the head was told.
   kSetDraining,

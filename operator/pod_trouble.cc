@@ -57,11 +57,19 @@ std::string ImageTrouble(const json& container, const std::string& reason, const
   return absl::StrCat("image ", image, " cannot be pulled", PullProblem(absl::StrCat(reason, " ", message)));
 }
 
+// Its last line, where that is no line of the log: programs that end by themselves say why, others are cut off.
+std::string LastWords(const std::string& message) {
+  const absl::string_view text = absl::StripAsciiWhitespace(message);
+  const size_t newline = text.rfind('\n');
+  const absl::string_view line = newline == absl::string_view::npos ? text : text.substr(newline + 1);
+  return absl::StartsWith(line, "{") ? "" : std::string(line);
+}
+
 std::string EndedTrouble(const std::string& container, const json& terminated) {
   if (TextOf(terminated, "reason") == "OOMKilled") {
     return absl::StrCat("container ", container, " needs more memory than its limit (OOMKilled)");
   }
-  const std::string message = TextOf(terminated, "message");
+  const std::string message = LastWords(TextOf(terminated, "message"));
   return absl::StrCat("container ", container, " ended with exit code ", NumberOf(terminated, "exitCode"),
                       message.empty() ? "" : ": ", message);
 }

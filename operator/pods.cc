@@ -139,6 +139,8 @@ json BuildContainer(const ObservedCluster& cluster, const PodRequest& request, j
   for (const json& arg : Members(container, "args", json::array())) args.push_back(arg);  // a later knob wins
   container["args"] = args;
   const json pod_ip = {{"name", "POD_IP"}, {"valueFrom", {{"fieldRef", {{"fieldPath", "status.podIP"}}}}}};
+  // A program's last line says why it ended: the status tells of it.
+  if (!container.contains("terminationMessagePolicy")) container["terminationMessagePolicy"] = "FallbackToLogsOnError";
   container["env"] = MergedList(json::array({pod_ip}), Members(container, "env", json::array()), "name");
   container["ports"] =
       MergedList(ContainerPorts(role), Members(container, "ports", json::array()), "containerPort");

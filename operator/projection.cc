@@ -128,7 +128,9 @@ std::optional<ObservedPod> ProjectPod(const json& pod) {
   return result;
 }
 
-ObservedObject ProjectObject(const json& object) { return {NameOf(object), OwnedHash(object)}; }
+ObservedObject ProjectObject(const json& object) {
+  return {NameOf(object), OwnedHash(object), TextOf(FieldOf(object, "metadata"), "uid")};
+}
 
 ObservedCluster ProjectCluster(const json& cluster) {
   ObservedCluster result = ProjectClusterWithoutSpec(cluster);

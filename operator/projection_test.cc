@@ -91,6 +91,12 @@ TEST(PodTroubleTest, ContainersThatEnd) {
   status["containerStatuses"][0]["lastState"]["terminated"] = {
       {"exitCode", 2}, {"reason", "Error"}, {"message", "model: /models/m: no such folder\n"}};
   EXPECT_EQ(PodTrouble(Pod(status)), "container worker ended with exit code 2: model: /models/m: no such folder");
+  // The end of its log: the last line alone, unless the program was cut off in the middle of logging.
+  status["containerStatuses"][0]["lastState"]["terminated"]["message"] =
+      "{\"event\": \"worker.loading\"}\nmesh-worker: model: no such folder\n";
+  EXPECT_EQ(PodTrouble(Pod(status)), "container worker ended with exit code 2: mesh-worker: model: no such folder");
+  status["containerStatuses"][0]["lastState"]["terminated"]["message"] = "{\"event\": \"worker.loading\"}\n";
+  EXPECT_EQ(PodTrouble(Pod(status)), "container worker ended with exit code 2");
   status["containerStatuses"][0]["lastState"]["terminated"] = {{"exitCode", 137}, {"reason", "OOMKilled"}};
   EXPECT_EQ(PodTrouble(Pod(status)), "container worker needs more memory than its limit (OOMKilled)");
   EXPECT_EQ(PodTrouble(Pod(Waiting("ContainerCreating"))), "");

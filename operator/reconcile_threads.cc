@@ -10,6 +10,7 @@ namespace {
 
 constexpr char kComponent[] = "slm-mesh-operator";
 constexpr absl::Duration kSyncPoll = absl::Milliseconds(10);
+constexpr size_t kBurst = 64;  // more at once: then statuses would lag by too much
 
 }  // namespace
 
@@ -18,11 +19,21 @@ ReconcileThreads::ReconcileThreads(Options options)
       queue_(kube::WorkQueue::Create({})),
       tables_({[queue = queue_](const std::string& key) { queue->Add(key); }}),
       events_(kube::EventRecorder::Start(options_.client, kComponent)),
-      reconciler_({{options_.client, options_.cache, options_.certificates, &tables_, events_.get(), options_.metrics},
-                   options_.settings}) {
+      reconciler_(OptionsOfReconciler()) {
   if (options_.adopt_rayclusters) {
     adopter_ = RayClusterAdopter::Start(options_.client, events_.get(), options_.watch_namespaces);
   }
+}
+
+Reconciler::Options ReconcileThreads::OptionsOfReconciler() {
+  Reconciler::Options options;
+  options.parts = {options_.client, options_.cache, options_.certificates, &tables_, events_.get(), options_.metrics};
+  options.settings = options_.settings;
+  options.is_burst = [queue = queue_] {
+    const size_t waiting = queue->size();
+    return waiting > 0 && waiting <= kBurst;
+  };
+  return options;
 }
 
 std::shared_ptr<ReconcileThreads> ReconcileThreads::Start(Options options) {

@@ -40,6 +40,7 @@ class ReconcileThreads {
 
  private:
   explicit ReconcileThreads(Options options);
+  Reconciler::Options OptionsOfReconciler();
   void WaitForCache();
   void Work();
   void WorkOn(const std::string& key);

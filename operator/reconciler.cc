@@ -34,6 +34,17 @@ bool IsBetterHead(const ObservedPod& a, const ObservedPod& b) {
   return a.created > b.created;
 }
 
+// Cuts off what nobody waits for as for pods: budgets and the status, which the next pass plans again. Not so events,
+// which are told once. Whether something was cut.
+bool CutAfterPods(std::vector<Step>* steps) {
+  const auto is = [](StepKind kind) { return [kind](const Step& step) { return step.kind == kind; }; };
+  if (std::any_of(steps->begin(), steps->end(), is(StepKind::kEvent))) return false;
+  const auto last_pod = std::find_if(steps->rbegin(), steps->rend(), is(StepKind::kCreatePod));
+  if (last_pod == steps->rend()) return false;
+  steps->erase(last_pod.base(), steps->end());
+  return true;
+}
+
 const ObservedPod* HeadToFollow(const std::vector<ObservedPod>& pods) {
   const ObservedPod* best = nullptr;
   for (const ObservedPod& pod : pods) {
@@ -53,7 +64,9 @@ absl::StatusOr<absl::Duration> Reconciler::Reconcile(const std::string& key) {
   }
   const ObservedCluster& cluster = observed->cluster;
   ClusterPlan plan = options_.planner(*observed, options_.settings, options_.clock->Now());
+  const bool is_cut = options_.is_burst() && CutAfterPods(&plan.steps);
   const absl::Status acted = actor_.Act(cluster, plan.steps, stopping_);
+  if (is_cut && acted.ok()) return absl::ZeroDuration();
   bool more = false;
   if (acted.ok() && ChangesSomething(plan.steps)) {
     more = PlanAfterwards(key, &plan);

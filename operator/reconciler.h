@@ -24,6 +24,8 @@ class Reconciler {
     Planner planner = PlanCluster;
     const Clock* clock = &Clock::Real();
     absl::Duration load_status_interval = absl::Seconds(15);  // of statuses that differ in loads alone
+    // Other clusters wait for a pass, a burst of them: pods are made first, for all, and the rest by a second pass.
+    std::function<bool()> is_burst = [] { return false; };
   };
   explicit Reconciler(Options options) : options_(std::move(options)), actor_(options_.parts) {}
 

@@ -47,7 +47,12 @@ class ReconcilerTest : public testing::Test {
 
   void Plan(Reconciler::Planner planner) {
     reconciler_ = std::make_unique<Reconciler>(
-        Reconciler::Options{{&client_, &cache_, certificates_, &tables_, &events_, &metrics_}, {}, planner, &clock_});
+        Reconciler::Options{{&client_, &cache_, certificates_, &tables_, &events_, &metrics_},
+                            {},
+                            planner,
+                            &clock_,
+                            absl::Seconds(15),
+                            [this] { return is_burst_; }});
   }
   // Steps in the first pass; nothing afterwards.
   void PlanOnce(std::vector<Step> steps) {
@@ -82,6 +87,7 @@ class ReconcilerTest : public testing::Test {
   TableWatcher tables_;
   FakeEvents events_;
   std::unique_ptr<Reconciler> reconciler_;
+  bool is_burst_ = false;
   int woken_ = 0;
   int plans_ = 0;
 };
@@ -125,7 +131,8 @@ TEST_F(ReconcilerTest, AFailedStepEndsThePassAndTheNextGoesOnWhereItEnded) {
 
 TEST_F(ReconcilerTest, WhatTheUserCanMendIsTold) {
   client_.FailWhen([](const std::string& call) {
-    return call == "create pods demo-head-r1-0" ? absl::PermissionDeniedError("exceeded quota: pods") : absl::OkStatus();
+    return call == "create pods demo-head-r1-0" ? absl::PermissionDeniedError("exceeded quota: pods")
+                                                : absl::OkStatus();
   });
   EXPECT_FALSE(Pass().ok());
   EXPECT_EQ((*client_.Find("inferenceclusters", "demo"))["status"]["message"], "exceeded quota: pods");
@@ -147,6 +154,55 @@ TEST_F(ReconcilerTest, ATakenNameOfOursIsDoneAndOneOfAnothersIsNot) {
   const absl::StatusOr<absl::Duration> next = Pass();
   EXPECT_EQ(next.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(events_.events, ElementsAre(HasSubstr("demo-cpu-r1-1 belongs to something else")));
+}
+
+TEST_F(ReconcilerTest, AServiceOfAnothersIsNotTakenOver) {
+  client_.Put(kube::resources::kServices, {{"metadata", {{"name", "demo"}, {"namespace", "team"}}}});
+  client_.FailWhen([](const std::string& call) {
+    return call == "apply services demo" ? absl::AbortedError("conflict with kubectl") : absl::OkStatus();
+  });
+  EXPECT_EQ(Pass().status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_FALSE((*client_.Find("services", "demo")).contains("spec"));
+  EXPECT_THAT(events_.events, ElementsAre(HasSubstr("Service demo belongs to something else")));
+}
+
+TEST_F(ReconcilerTest, AServiceOfOursThatTheCacheLacksIsRepaired) {
+  json service = BuildHeadService(cache_.Observe("team/demo")->cluster);
+  service["spec"]["ports"] = json::array();
+  client_.Put(kube::resources::kServices, service);
+  client_.FailWhen([](const std::string& call) {
+    return call == "apply services demo-head" ? absl::AbortedError("conflict with kubectl") : absl::OkStatus();
+  });
+  ASSERT_TRUE(Pass().ok());
+  EXPECT_EQ((*client_.Find("services", "demo-head"))["spec"]["ports"].size(), 1u);
+  EXPECT_THAT(events_.events, IsEmpty());
+}
+
+TEST_F(ReconcilerTest, ADisruptionBudgetOfAnothersIsSpared) {
+  client_.Put(kube::resources::kPodDisruptionBudgets, {{"metadata", {{"name", "b"}, {"uid", "anothers"}}}});
+  PlanOnce({{StepKind::kDeleteDisruptionBudget, "b", "ours"}});
+  ASSERT_TRUE(Pass().ok());
+  EXPECT_NE(client_.Find("poddisruptionbudgets", "b"), nullptr);
+}
+
+TEST_F(ReconcilerTest, InABurstPodsComeFirstAndTheStatusWithTheNextPass) {
+  is_burst_ = true;
+  EXPECT_EQ(*Pass(), absl::ZeroDuration());
+  EXPECT_THAT(client_.TakeCalls(),
+              ElementsAre("create secrets demo-tls", "apply services demo-head", "apply services demo",
+                          "create pods demo-head-r1-0", "create pods demo-router-r1-0", "create pods demo-cpu-r1-0"));
+  ASSERT_TRUE(Pass().ok());
+  EXPECT_THAT(client_.TakeCalls(), ElementsAre("patch inferenceclusters/status demo"));
+  EXPECT_EQ((*client_.Find("inferenceclusters", "demo"))["status"]["workerGroups"][0]["pods"], 1);
+}
+
+TEST_F(ReconcilerTest, InABurstNoEventIsLost) {
+  is_burst_ = true;
+  Step event{StepKind::kEvent};
+  event.reason = "PodReplaced";
+  PlanOnce({CreatePod("p"), event});
+  ASSERT_TRUE(Pass().ok());
+  EXPECT_THAT(events_.events, ElementsAre("PodReplaced: "));
 }
 
 TEST_F(ReconcilerTest, ManyPodsAreMadeTogether) {
@@ -177,6 +233,7 @@ TEST_F(ReconcilerTest, RollBackReplacesTheSpecAndTakesTheAnnotationOffInOneCall)
   json cluster = *client_.Find("inferenceclusters", "demo");
   cluster["metadata"]["annotations"] = {{kRollbackAnnotation, "1"}, {"mine", "x"}};
   cluster["spec"]["model"]["maxModelLen"] = 4096;
+  cluster["metadata"]["generation"] = 2;
   cache_.Upsert(CachedKind::kCluster, client_.Put(kube::resources::kInferenceClusters, cluster));
   Step step{StepKind::kRollBack};
   step.object = Cluster()["spec"];

@@ -97,7 +97,7 @@ TEST(RolloutTest, Decides) {
       {"ss'l", 2, 1, 0, "..x", 0, 2},
       {"sl'l", 2, 1, 0, "..x", 0, 2},
       {"s's", 2, 1, 0, "..", 1, 1},
-      {"s'sS", 2, 1, 0, "x..", 2, 0},
+      {"s'sS", 2, 1, 0, "x..", 1, 0},
   };
   for (const Case& test : cases) {
     const Units units(test.units);

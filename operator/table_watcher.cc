@@ -53,9 +53,32 @@ v1::ClusterTable WithoutLoads(const v1::ClusterTable& table) {
   }
   for (v1::RouterReport& router : *bare.mutable_routers()) {
     router.clear_active_requests();
-    router.clear_queued_requests();
+    // Where no group is, a request that waits is news: a group has to come for it.
+    router.set_queued_requests(bare.groups().empty() && router.queued_requests() > 0 ? 1 : 0);
   }
   return bare;
+}
+
+struct DrainCall {
+  grpc::ClientContext context;
+  v1::SetDrainingRequest request;
+  v1::SetDrainingResponse response;
+};
+
+// gRPC 1.51 ends its callback threads with the last channel that uses them. A thread of these that drops this channel
+// itself, in an OnDone, cannot wait for its own end and goes on with freed memory. So one channel that has used them
+// stays for the life of the process; it never connects, since its only call is too late from the start.
+void KeepCallbackThreads() {
+  static const auto* const kept = [] {
+    auto* channel =
+        new std::shared_ptr<grpc::Channel>(grpc::CreateChannel("ipv4:127.0.0.1:1", grpc::SslCredentials({})));
+    auto call = std::make_shared<DrainCall>();
+    call->context.set_deadline(absl::ToChronoTime(absl::UnixEpoch()));
+    v1::Head::NewStub(*channel)->async()->SetDraining(&call->context, &call->request, &call->response,
+                                                      [call](const grpc::Status&) {});
+    return channel;
+  }();
+  static_cast<void>(kept);
 }
 
 }  // namespace
@@ -96,16 +119,12 @@ class TableWatcher::Stream : public std::enable_shared_from_this<TableWatcher::S
     v1::ObserveRequest request;
     v1::ClusterTable incoming;
   };
-  struct DrainCall {
-    grpc::ClientContext context;
-    v1::SetDrainingRequest request;
-    v1::SetDrainingResponse response;
-  };
 
   void Take(v1::ClusterTable table);
   void Ended(const absl::Status& status);
   void RetryLater() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SayDrainingAgain() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NotifyLater() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Notify() const;
 
   const std::string key_;
@@ -113,12 +132,15 @@ class TableWatcher::Stream : public std::enable_shared_from_this<TableWatcher::S
   const CredentialSource credentials_;
   const Options options_;
 
+  mutable absl::Mutex notifying_;  // held during on_change
   mutable absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   Call* call_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::shared_ptr<grpc::Channel> channel_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const v1::ClusterTable> table_ ABSL_GUARDED_BY(mutex_);
   absl::Time notified_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  bool notifies_later_ ABSL_GUARDED_BY(mutex_) = false;
+  std::unique_ptr<grpc::Alarm> notify_alarm_ ABSL_GUARDED_BY(mutex_);
   absl::Duration retry_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);  // a new one each time: it may be set in its own call
   std::optional<std::vector<std::string>> draining_ ABSL_GUARDED_BY(mutex_);  // nullopt: nothing to say
@@ -139,6 +161,7 @@ void TableWatcher::Stream::Call::OnDone(const grpc::Status& status) {
 }
 
 void TableWatcher::Stream::Notify() const {
+  const absl::MutexLock notifying(&notifying_);
   {
     const absl::MutexLock lock(&mutex_);
     if (stopped_) return;
@@ -166,10 +189,14 @@ void TableWatcher::Stream::Open() {
 }
 
 void TableWatcher::Stream::Stop() {
-  const absl::MutexLock lock(&mutex_);
-  stopped_ = true;
-  if (call_ != nullptr) call_->context.TryCancel();
-  if (alarm_ != nullptr) alarm_->Cancel();
+  {
+    const absl::MutexLock lock(&mutex_);
+    stopped_ = true;
+    if (call_ != nullptr) call_->context.TryCancel();
+    if (alarm_ != nullptr) alarm_->Cancel();
+    if (notify_alarm_ != nullptr) notify_alarm_->Cancel();
+  }
+  const absl::MutexLock notified(&notifying_);
 }
 
 void TableWatcher::Stream::Take(v1::ClusterTable table) {
@@ -180,11 +207,32 @@ void TableWatcher::Stream::Take(v1::ClusterTable table) {
     retry_ = options_.shortest_retry;
     const absl::Time now = absl::Now();
     notify = table_ == nullptr || now >= notified_ + options_.load_interval || !SameButLoads(*table_, table);
-    if (notify) notified_ = now;
+    if (notify) {
+      notified_ = now;
+    } else {
+      NotifyLater();
+    }
     table_ = std::make_shared<const v1::ClusterTable>(std::move(table));
     SayDrainingAgain();
   }
   if (notify) Notify();
+}
+
+// The last of several loads must be heard of: perhaps none comes after it.
+void TableWatcher::Stream::NotifyLater() {
+  if (notifies_later_) return;
+  notifies_later_ = true;
+  notify_alarm_ = std::make_unique<grpc::Alarm>();
+  notify_alarm_->Set(absl::ToChronoTime(notified_ + options_.load_interval), [weak = weak_from_this()](bool) {
+    const std::shared_ptr<Stream> stream = weak.lock();
+    if (stream == nullptr) return;
+    {
+      const absl::MutexLock lock(&stream->mutex_);
+      stream->notifies_later_ = false;
+      stream->notified_ = absl::Now();
+    }
+    stream->Notify();
+  });
 }
 
 void TableWatcher::Stream::Ended(const absl::Status& status) {
@@ -230,8 +278,8 @@ absl::Status TableWatcher::Stream::SetDraining(std::vector<std::string> worker_i
   call.context.set_deadline(absl::ToChronoTime(absl::Now() + kCallTimeout));
   const grpc::Status status = v1::Head::NewStub(channel)->SetDraining(&call.context, call.request, &call.response);
   if (!status.ok()) {
-    return absl::UnavailableError(absl::StrCat("the head did not take the list of workers to drain: ",
-                                               FromGrpcStatus(status).ToString()));
+    return absl::UnavailableError(
+        absl::StrCat("the head did not take the list of workers to drain: ", FromGrpcStatus(status).ToString()));
   }
   const absl::MutexLock lock(&mutex_);
   draining_known_to_ = head_id;
@@ -256,33 +304,43 @@ void TableWatcher::Stream::SayDrainingAgain() {
       });
 }
 
-TableWatcher::TableWatcher(Options options) : options_(std::move(options)) {}
+TableWatcher::TableWatcher(Options options) : options_(std::move(options)) { KeepCallbackThreads(); }
 
+// Streams are stopped without our lock: each waits for its on_change.
 TableWatcher::~TableWatcher() {
-  const absl::MutexLock lock(&mutex_);
-  for (const auto& [key, stream] : streams_) stream->Stop();
+  std::map<std::string, std::shared_ptr<Stream>> streams;
+  {
+    const absl::MutexLock lock(&mutex_);
+    streams.swap(streams_);
+  }
+  for (const auto& [key, stream] : streams) stream->Stop();
 }
 
 void TableWatcher::Follow(const std::string& key, const HeadTarget& target, const CredentialSource& credentials) {
-  std::shared_ptr<Stream> stream;
+  std::shared_ptr<Stream> stream, previous;
   {
     const absl::MutexLock lock(&mutex_);
     std::shared_ptr<Stream>& place = streams_[key];
     if (place != nullptr && place->target().pod_uid == target.pod_uid && place->target().address == target.address) {
       return;
     }
-    if (place != nullptr) place->Stop();
+    previous = std::move(place);
     place = stream = std::make_shared<Stream>(key, target, credentials, options_);
   }
+  if (previous != nullptr) previous->Stop();
   stream->Open();
 }
 
 void TableWatcher::Forget(const std::string& key) {
-  const absl::MutexLock lock(&mutex_);
-  const auto found = streams_.find(key);
-  if (found == streams_.end()) return;
-  found->second->Stop();
-  streams_.erase(found);
+  std::shared_ptr<Stream> stream;
+  {
+    const absl::MutexLock lock(&mutex_);
+    const auto found = streams_.find(key);
+    if (found == streams_.end()) return;
+    stream = std::move(found->second);
+    streams_.erase(found);
+  }
+  stream->Stop();
 }
 
 std::shared_ptr<TableWatcher::Stream> TableWatcher::Find(const std::string& key) const {

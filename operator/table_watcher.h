@@ -27,8 +27,8 @@ class TableWatcher {
  public:
   using CredentialSource = std::function<absl::StatusOr<ClientPems>()>;
   struct Options {
-    // On gRPC's threads, without locks: the table of the cluster `key` is another one, or gone. Where only loads
-    // differ, at most once per load_interval.
+    // On gRPC's threads: the table of the cluster `key` is another one, or gone. Where only loads differ, at most once
+    // per load_interval. It must not call the watcher.
     std::function<void(const std::string& key)> on_change;
     absl::Duration load_interval = absl::Seconds(5);
     absl::Duration shortest_retry = absl::Milliseconds(200);

@@ -96,10 +96,11 @@ class FakeHead : public v1::Head::Service {
 
 class TableWatcherTest : public testing::Test {
  protected:
-  TableWatcherTest() : ca_(*CertificateAuthority::Create("demo.team")), head_(ca_.get()) {
+  explicit TableWatcherTest(absl::Duration load_interval = absl::Hours(1))
+      : ca_(*CertificateAuthority::Create("demo.team")), head_(ca_.get()) {
     TableWatcher::Options options;
     options.shortest_retry = absl::Milliseconds(1);
-    options.load_interval = absl::Hours(1);
+    options.load_interval = load_interval;
     options.on_change = [this](const std::string&) {
       const absl::MutexLock lock(&mutex_);
       ++changes_;
@@ -151,6 +152,34 @@ TEST_F(TableWatcherTest, TablesComeAndLoadsAloneWakeNobody) {
   head_.Say("h1", 0.9f, "another");
   ASSERT_TRUE(Await([](const auto& table) { return table->groups(0).group_id() == "another"; }));
   EXPECT_EQ(Changes(), changes + 1);
+}
+
+TEST_F(TableWatcherTest, ARequestThatWaitsWhereNoGroupIsWakesAtOnce) {
+  v1::ClusterTable idle, waiting;
+  idle.add_routers()->set_router_id("r");
+  waiting.add_routers()->set_router_id("r");
+  waiting.mutable_routers(0)->set_queued_requests(3);
+  EXPECT_FALSE(SameButLoads(idle, waiting));
+  idle.add_groups();
+  waiting.add_groups();
+  EXPECT_TRUE(SameButLoads(idle, waiting));
+}
+
+class ImpatientTableWatcherTest : public TableWatcherTest {
+ protected:
+  ImpatientTableWatcherTest() : TableWatcherTest(absl::Milliseconds(100)) {}
+};
+
+TEST_F(ImpatientTableWatcherTest, TheLastOfSeveralLoadsIsHeardOf) {
+  head_.Say("h1", 0.1f);
+  Follow();
+  ASSERT_TRUE(Await([](const auto& table) { return table != nullptr; }));
+  const int changes = Changes();
+  head_.Say("h1", 0.9f);
+  ASSERT_TRUE(Await([this, changes](const auto& table) {
+    mutex_.AssertHeld();
+    return table->groups(0).load().decode_tokens_per_second() > 0.5f && changes_ > changes;
+  }));
 }
 
 TEST_F(TableWatcherTest, ABrokenStreamIsOpenedAgain) {

@@ -7,10 +7,27 @@ cd "$(dirname "$0")"
 
 what=${1:-all}
 case $what in api | all) ;; *) echo "usage: build.sh [api|all]" >&2; exit 2 ;; esac
-command -v go > /dev/null || PATH=$PATH:/usr/local/go/bin
-command -v go > /dev/null || { echo "build.sh: Go 1.26 or newer is needed in PATH (https://go.dev/dl)" >&2; exit 1; }
-
 cache=${SLM_MESH_CLUSTER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/slm-mesh/cluster-bin}
+
+# Debian 12's Go is too old for Kubernetes, but it fetches a newer one, which is a module like any other (its checksum is
+# in Go's checksum database). A newer Go of the user's own is taken as it is.
+minimum_go=26 toolchain=v0.0.1-go1.26.0.linux-$(dpkg --print-architecture)
+have_go() { command -v go > /dev/null && [ "$(go version | sed -E 's/.* go1\.([0-9]+).*/\1/')" -ge "$minimum_go" ]; }
+have_go || PATH=$PATH:/usr/local/go/bin
+if ! have_go; then
+  own=$cache/$toolchain
+  if [ ! -x "$own/bin/go" ]; then
+    ../../tools/install_deps.sh golang-go >&2
+    fetched=$(go mod download -json "golang.org/toolchain@$toolchain" | sed -nE 's/^\t"Dir": "(.*)",?$/\1/p')
+    mkdir -p "$cache"
+    rm -rf "$own.new"
+    cp -r "$fetched" "$own.new"
+    chmod -R u+w "$own.new"
+    chmod +x "$own.new"/bin/* "$own.new"/pkg/tool/*/*   # a module's files are not executable
+    mv "$own.new" "$own"
+  fi
+  PATH=$own/bin:$PATH
+fi
 # The folder's name is what decides its contents: the modules, this script and the compiler.
 key=$( (cat build.sh modules/*/go.mod modules/*/go.sum; go version) | sha256sum | cut -c1-16)
 folder=$cache/$key

@@ -84,7 +84,7 @@ class Network:
     @contextlib.contextmanager
     def resetting_api_server(self, addresses):
         """Connections from these addresses to the API server are reset, and new ones refused."""
-        rules = f"""table inet reset {{
+        rules = f"""table inet resetting {{
   chain input {{
     type filter hook input priority 0
     ip saddr {{ {", ".join(addresses)} }} tcp dport 6443 reject with tcp reset
@@ -95,4 +95,4 @@ class Network:
         try:
             yield
         finally:
-            self.run(self.control_plane, "nft", "delete", "table", "inet", "reset")
+            self.run(self.control_plane, "nft", "delete", "table", "inet", "resetting")

@@ -10,8 +10,8 @@ namespace slmmesh {
 using nlohmann::json;
 
 absl::Status FakeClient::Begin(const std::string& verb, const kube::ObjectRef& ref) {
-  std::string call = absl::StrCat(verb, " ", ref.resource.plural, ref.subresource.empty() ? "" : "/", ref.subresource,
-                                  " ", ref.name);
+  std::string call =
+      absl::StrCat(verb, " ", ref.resource.plural, ref.subresource.empty() ? "" : "/", ref.subresource, " ", ref.name);
   const absl::Status status = failure_ ? failure_(call) : absl::OkStatus();
   calls_.push_back(std::move(call));
   return status;
@@ -38,9 +38,9 @@ absl::StatusOr<json> FakeClient::Create(const kube::ObjectRef& ref, const json& 
   return Store(KeyOf(ref), object);
 }
 
-absl::StatusOr<json> FakeClient::Apply(const kube::ObjectRef& ref, const json& object, const std::string&, bool) {
+absl::StatusOr<json> FakeClient::Apply(const kube::ObjectRef& ref, const json& object, const std::string&, bool force) {
   const absl::MutexLock lock(&mutex_);
-  RETURN_IF_ERROR(Begin("apply", ref));
+  RETURN_IF_ERROR(Begin(force ? "force" : "apply", ref));
   json merged = objects_[KeyOf(ref)];
   merged.merge_patch(object);
   return Store(KeyOf(ref), std::move(merged));

@@ -37,7 +37,7 @@ class FakeClient : public kube::Client {
   }
   kube::ClientStats stats() const override { return {}; }
 
-  // "create pods demo-head-r1-0", in the order they came; empties the list.
+  // "create pods demo-head-r1-0", in the order they came; empties the list. A forced apply is "force".
   std::vector<std::string> TakeCalls();
   // The error of a call; OK: it is carried out. Gets what TakeCalls would show.
   void FailWhen(std::function<absl::Status(const std::string& call)> failure);

@@ -342,9 +342,9 @@ Observed World::Observe() const {
 }
 
 void World::ObserveRest(Observed* observed) const {
-  for (const auto& [name, object] : services) observed->services.push_back({name, OwnedHash(object)});
+  for (const auto& [name, object] : services) observed->services.push_back({name, OwnedHash(object), "uid-" + name});
   for (const auto& [name, object] : disruption_budgets) {
-    observed->disruption_budgets.push_back({name, OwnedHash(object)});
+    observed->disruption_budgets.push_back({name, OwnedHash(object), "uid-" + name});
   }
   observed->certificates.exists = has_secret;
   observed->certificates.ca_is_current = ca_is_current;

@@ -22,8 +22,6 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using boost::system::error_code;
 
-// Twice this without a sign of life, and the server is taken for dead.
-constexpr std::chrono::seconds kPulse(5);
 constexpr int kPulsesBetweenPings = 2;
 
 class Stream final : public GrpcStream, public std::enable_shared_from_this<Stream> {
@@ -124,7 +122,7 @@ class Stream final : public GrpcStream, public std::enable_shared_from_this<Stre
       });
       if (closed_) return;
       if (!goes_on) return End(call_.status());
-    } while (socket_->has_pending());
+    } while (!bytes.empty() && socket_->has_pending());  // a part of a record is pending, too
     Flush();
     Read();
   }
@@ -162,7 +160,7 @@ class Stream final : public GrpcStream, public std::enable_shared_from_this<Stre
     } else if (pulses_ > 1 && !is_alive_) {
       return End(Failure("it does not answer"));
     }
-    timer_->expires_after(kPulse);
+    timer_->expires_after(options_.pulse);
     timer_->async_wait([self = shared_from_this()](error_code error) {
       if (!error) self->Pulse();
     });

@@ -3,6 +3,7 @@
 // two (its poller's, and the one back to the loop).
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -30,6 +31,8 @@ class GrpcStream {
     Role role = Role::kWorker;  // of the server
     std::string endpoint;       // host:port
     std::string method;         // "/package.Service/Method"
+    // It is asked for a sign of life every second pulse, and taken for dead when none comes within one.
+    std::chrono::milliseconds pulse{5000};
   };
 
   // Connects and calls. `handler` must live until OnClosed, or until the loop has stopped.

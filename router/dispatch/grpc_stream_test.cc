@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <future>
-#include "absl/time/clock.h"
 
+#include "common/net.h"
 #include "common/temporary_folder.h"
 #include "router/dispatch/loop.h"
 #include "router/testing/fake_mesh.h"
@@ -92,7 +94,6 @@ TEST_F(GrpcStreamTest, MessagesOfAllSizesPassBothWays) {
   }
   for (int size : {0, 1, 16000, 70000, 3000000}) {
     const v1::Submit submit = worker.NextSubmit();
-    fprintf(stderr,"DBG %f submit %d\n",absl::ToDoubleSeconds(absl::Now()-absl::UnixEpoch()),size);
     ASSERT_EQ(submit.handle(), size + 1u);
     ASSERT_EQ(submit.prompt_tokens_size(), size);
     if (size > 1) {
@@ -104,9 +105,7 @@ TEST_F(GrpcStreamTest, MessagesOfAllSizesPassBothWays) {
     for (int i = 0; i < size; ++i) response.mutable_block_events()->add_stored(i);
     response.mutable_load()->set_running(size + 1);
     worker.Send(response);
-    fprintf(stderr,"DBG %f sent %d\n",absl::ToDoubleSeconds(absl::Now()-absl::UnixEpoch()),size);
     const v1::SessionResponse got = recorder_.Next();
-    fprintf(stderr,"DBG %f got %d\n",absl::ToDoubleSeconds(absl::Now()-absl::UnixEpoch()),size);
     ASSERT_EQ(got.load().running(), size + 1u);
     ASSERT_EQ(got.block_events().stored_size(), size);
     if (size > 1) {
@@ -162,6 +161,20 @@ TEST_F(GrpcStreamTest, ABrokenCallAndAServerThatIsNotThereEnd) {
   const auto stream = GrpcStream::Open(
       &loop_, {Tls(Role::kRouter), kFakeCluster, Role::kWorker, address, "/slmmesh.v1.Worker/Session"}, &nobody);
   EXPECT_TRUE(absl::IsUnavailable(nobody.End()));
+}
+
+TEST_F(GrpcStreamTest, AServerThatFallsSilentIsTakenForDead) {
+  boost::asio::io_context context;
+  using boost::asio::ip::tcp;
+  tcp::acceptor silent(context, tcp::endpoint(boost::asio::ip::address_v4::loopback(), 0));  // the kernel accepts
+  stream_ = GrpcStream::Open(
+      &loop_,
+      {Tls(Role::kRouter), kFakeCluster, Role::kWorker, JoinHostPort("127.0.0.1", silent.local_endpoint().port()),
+       "/slmmesh.v1.Worker/Session", std::chrono::milliseconds(20)},
+      &recorder_);
+  const absl::Status end = recorder_.End();
+  EXPECT_TRUE(absl::IsUnavailable(end)) << end;
+  EXPECT_THAT(std::string(end.message()), HasSubstr("does not answer"));
 }
 
 }  // namespace

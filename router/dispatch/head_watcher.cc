@@ -17,7 +17,6 @@ constexpr absl::Duration kRetryInterval = absl::Milliseconds(250);
 }  // namespace
 
 struct HeadWatcher::Shared {
-  std::shared_ptr<grpc::Channel> channel;
   OnTable on_table;
   std::mutex mutex;
   std::condition_variable ended;
@@ -32,8 +31,8 @@ class HeadWatcher::Stream final : public grpc::ClientBidiReactor<v1::RouterRepor
   explicit Stream(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
 
   // With the mutex held, as all that touches `unsent`.
-  void Start() {
-    stub_ = v1::Head::NewStub(shared_->channel);
+  void Start(const std::shared_ptr<grpc::Channel>& channel) {
+    stub_ = v1::Head::NewStub(channel);
     stub_->async()->Watch(&context_, this);
     AddHold();  // writes start outside of reactions; dropped when reading ends
     StartRead(&incoming_);
@@ -76,16 +75,16 @@ class HeadWatcher::Stream final : public grpc::ClientBidiReactor<v1::RouterRepor
   }
 
   void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<Shared> shared = std::move(shared_);
-    {
-      const std::lock_guard<std::mutex> lock(shared->mutex);
-      if (shared->got_table) LogWarning("router.head_lost", {{"reason", FromGrpcStatus(status)}});
-      shared->stream = nullptr;
-      shared->got_table = false;
-      shared->unsent = shared->last;
-    }
-    shared->ended.notify_all();
+    const std::shared_ptr<Shared> shared = shared_;
+    const std::lock_guard<std::mutex> lock(shared->mutex);
+    if (shared->got_table) LogWarning("router.head_lost", {{"reason", FromGrpcStatus(status)}});
+    shared->stream = nullptr;
+    shared->got_table = false;
+    shared->unsent = shared->last;
+    // Before the watcher may end: the last of the channel would take the thread with it that runs this, one of gRPC's,
+    // which cannot join itself (gRPC 1.51 then frees the queue that the thread waits on).
     delete this;
+    shared->ended.notify_all();
   }
 
  private:
@@ -98,8 +97,8 @@ class HeadWatcher::Stream final : public grpc::ClientBidiReactor<v1::RouterRepor
   bool closed_ = false;
 };
 
-HeadWatcher::HeadWatcher(std::shared_ptr<grpc::Channel> channel, OnTable on_table) : shared_(new Shared) {
-  shared_->channel = std::move(channel);
+HeadWatcher::HeadWatcher(std::shared_ptr<grpc::Channel> channel, OnTable on_table)
+    : channel_(std::move(channel)), shared_(new Shared) {
   shared_->on_table = std::move(on_table);
 }
 
@@ -114,7 +113,7 @@ void HeadWatcher::Tick(absl::Time now) {
   if (shared_->stream != nullptr || now < next_attempt_) return;
   next_attempt_ = now + kRetryInterval;
   shared_->stream = new Stream(shared_);  // deletes itself when it ends
-  shared_->stream->Start();
+  shared_->stream->Start(channel_);
 }
 
 void HeadWatcher::Report(const v1::RouterReport& report) {

@@ -32,6 +32,8 @@ class HeadWatcher {
  private:
   class Stream;
   struct Shared;
+  // Here alone, and in the stream until it has ended: it is destroyed on the thread that destroys this.
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::shared_ptr<Shared> shared_;
   absl::Time next_attempt_ = absl::InfinitePast();
 };

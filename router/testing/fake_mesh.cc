@@ -1,5 +1,7 @@
 #include "router/testing/fake_mesh.h"
 
+#include <grpc/grpc.h>
+
 #include <chrono>
 #include <thread>
 
@@ -12,8 +14,18 @@ namespace {
 
 constexpr std::chrono::seconds kPatience(20);  // of a test that is about to fail
 
+// Between two tests gRPC's library would stop and start again, and stopping may wait ten seconds for its poller.
+void KeepGrpc() {
+  static const bool kept = [] {
+    grpc_init();
+    return true;
+  }();
+  static_cast<void>(kept);
+}
+
 std::unique_ptr<grpc::Server> Serve(const TlsFiles& tls, grpc::Service* service, const std::string& listen,
                                     std::string* address) {
+  KeepGrpc();
   grpc::ServerBuilder builder;
   int port = 0;
   AddListeningPort(builder, tls, listen, &port);

@@ -5,7 +5,10 @@ templates, tokenizes and speaks mutual TLS to its worker.
 "added" is the p50 at one connection less the HTTP backend's own: for ours that counts its worker as part of the router.
 "added to its own backend" takes off what each router's backend takes when it is asked without the router: for ours the
 null worker's own round trip. Processor time per request is of the router's process and, beside it, of the backend's:
-the figures that a busy machine disturbs least. The nginx proxy runs in the backend's process."""
+the figures that a busy machine disturbs least. The nginx proxy runs in the backend's process.
+
+All routers stand ready at once and take turns in rounds; every figure is the median over the rounds, so that what else
+the machine does meets them alike."""
 
 import contextlib
 import importlib
@@ -14,6 +17,7 @@ import os
 import pathlib
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import urllib.request
@@ -26,7 +30,8 @@ from mesh import ROOT, Mesh, wait_for
 from test_trust import credentials
 
 PEERS = ["vllm-router==0.1.17", "sglang-router==0.3.2"]
-SECONDS = 4
+SECONDS = 2
+ROUNDS = 5
 CHAT = {"model": "null", "messages": [{"role": "user", "content": "What is the capital of country NUMBER?"}],
         "max_tokens": 16}
 CONNECTIONS = 32
@@ -197,18 +202,17 @@ def peer_command(python, name, backend, port):
             "--prometheus-port", free_port(), "--log-level", "error"]
 
 
-def peer(folder, python, name, urls, backend):
-    """A proxy in front of the whole-answer backend, then one in front of the stream backend."""
-    with contextlib.ExitStack() as stack:
-        fronts = {}
-        for kind in ("whole", "stream"):
-            port = free_port()
-            running = stack.enter_context(process(peer_command(python, name, urls[kind], port),
-                                                  folder / f"{name}-{kind}.log"))
-            url = f"http://127.0.0.1:{port}"
-            fronts[kind] = (url, [running.pid], backend)
-            wait_for(lambda: answers(url), name, timeout=60)
-        return measure(folder, name, fronts["whole"], fronts["stream"])
+def peer(folder, python, name, urls, backend, stack):
+    """A proxy in front of the whole-answer backend and one in front of the stream backend."""
+    fronts = []
+    for kind in ("whole", "stream"):
+        port = free_port()
+        running = stack.enter_context(process(peer_command(python, name, urls[kind], port),
+                                              folder / f"{name}-{kind}.log"))
+        url = f"http://127.0.0.1:{port}"
+        fronts.append((url, [running.pid], backend))
+        wait_for(lambda: answers(url), name, timeout=60)
+    return name, *fronts
 
 
 def peers_python(build):
@@ -241,24 +245,28 @@ def tokenizer_of_the_model(folder):
     (folder / "tokenizer.json").write_text(messages.ModelInfo.FromString(answer).tokenizer_json)
 
 
+def medians(rounds):
+    """Of rows with the same keys in each round."""
+    return [{key: statistics.median(row[key] for row in rows) if isinstance(value, float) else value
+             for key, value in rows[0].items()} for rows in zip(*rounds)]
+
+
 def run(build, folder, table):
-    rows = []
-    with contextlib.ExitStack() as stack:
-        urls, backend = backends(folder, stack)
-        direct = measure(folder, "(nginx backend, no router)", (urls["whole"], (), backend),
-                         (urls["stream"], (), backend))
-        rows.append(direct)
-        rows.append(measure(folder, "nginx", (urls["proxy_whole"], backend), (urls["proxy_stream"], backend)))
-        python = peers_python(build)
-        for name in ("vllm-router", "sglang-router"):
-            rows.append(peer(folder, python, name, urls, backend))
     with contextlib.ExitStack() as stack:
         tokenizer_of_the_model(folder)
+        urls, backend = backends(folder, stack)
+        python = peers_python(build)
+        fronts = [("(nginx backend, no router)", (urls["whole"], (), backend), (urls["stream"], (), backend)),
+                  ("nginx", (urls["proxy_whole"], backend), (urls["proxy_stream"], backend))]
+        fronts += [peer(folder, python, name, urls, backend, stack) for name in ("vllm-router", "sglang-router")]
         url, worker, pids = our_router(build, folder, stack)
         wait_for(lambda: answers(url), "mesh-router", timeout=30)
         ours = (url, [pids["router-0"]], [pids["null-0"]])
-        rows.append(measure(folder, "mesh-router (with its worker, template, tokenizer)", ours, ours))
-        alone = worker_alone(build, folder, worker, pids["null-0"])
+        fronts.append(("mesh-router (with its worker, template, tokenizer)", ours, ours))
+        rounds = [([measure(folder, *front) for front in fronts],
+                   worker_alone(build, folder, worker, pids["null-0"])) for _ in range(ROUNDS)]
+    rows, alone = (medians(half) for half in zip(*rounds))
+    direct = rows[0]
     for row in rows:
         row["added p50 µs"] = row["p50 µs at 1 connection"] - direct["p50 µs at 1 connection"]
         row["added to its own backend, p50 µs"] = row["added p50 µs"]

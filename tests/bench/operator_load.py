@@ -24,7 +24,9 @@ from run import commit, machine  # noqa: E402
 
 NAMESPACE = "bench"
 PODS_OF_A_CLUSTER = 4
+OBJECTS_OF_A_CLUSTER = 8  # itself, a Secret, two Services and the pods
 CLIENTS = 8
+OPERATOR_THREADS = 16
 WAIT_S = 180
 
 
@@ -61,25 +63,46 @@ class PodWatch:
         return [(cluster, place, at) for cluster, place, at in list(self.added.values()) if at >= start]
 
 
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def busy_seconds():
+    """CPU seconds of all processes of this machine."""
+    fields = list(map(int, pathlib.Path("/proc/stat").read_text().split()[1:9]))
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")  # neither idle nor waiting for disks
+
+
+def wait_until_quiet(server):
+    """A new API server is busy with itself for some seconds."""
+    for _ in range(60):
+        before = cpu_seconds(server.server.pid())
+        threading.Event().wait(1)
+        if cpu_seconds(server.server.pid()) - before < 0.15:
+            return
+
+
 class Usage:
-    """CPU seconds, memory, API calls and passes of the operator from here on."""
+    """CPU seconds of all that take part, and memory, API calls and passes of the operator, from here on."""
 
-    def __init__(self, operator):
+    def __init__(self, server, operator):
         self.operator = operator
-        self.pid = operator.process.pid()
-        self.start = time.monotonic()
-        self.cpu_start = self._cpu()
+        self.pids = {"operator": operator.process.pid(), "api_server": server.server.pid(), "etcd": server.etcd.pid(),
+                     "this_client": os.getpid()}
         self.metrics_start = operator.metrics()
-
-    def _cpu(self):
-        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        self.start = time.monotonic()
+        self.busy_start = busy_seconds()
+        self.cpu_start = {name: cpu_seconds(pid) for name, pid in self.pids.items()}
 
     def cpu_s(self):
-        return self._cpu() - self.cpu_start
+        used = {name: round(cpu_seconds(pid) - self.cpu_start[name], 2) for name, pid in self.pids.items()}
+        used["others"] = round(max(0.0, busy_seconds() - self.busy_start - sum(used.values())), 2)
+        return used
 
     def rss_kb(self):
-        return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{self.pid}/status").read_text())[1])
+        status = pathlib.Path(f"/proc/{self.pids['operator']}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
     def delta(self):
         now = self.operator.metrics()
@@ -106,7 +129,7 @@ class Bench:
         self.watch = PodWatch(api)
         self.pool = concurrent.futures.ThreadPoolExecutor(CLIENTS)
         self.names = []
-        self.base_rss_kb = Usage(operator).rss_kb()
+        self.base_rss_kb = Usage(api_server, operator).rss_kb()
 
     def _timed(self, call, items):
         """Runs call(item) for all at once; item → the time just before its request."""
@@ -119,7 +142,7 @@ class Bench:
     def create(self, count):
         first = len(self.names)
         names = [f"c{first + i:04}" for i in range(count)]
-        usage = Usage(self.operator)
+        usage = Usage(self.server, self.operator)
         start = time.monotonic()
         asked = self._timed(lambda name: make_cluster(self.api, NAMESPACE, name, size=2), names)
         wait_until(lambda: len(self.watch.since(start)) >= count * PODS_OF_A_CLUSTER, f"pods of {count} clusters", WAIT_S)
@@ -134,7 +157,7 @@ class Bench:
         return {"clusters": count, "seconds": round(took, 2), "clusters_per_s": round(count / took, 1),
                 "asked_in_s": round(max(asked.values()) - start, 2),
                 "complete": spread([last[n] - asked[n] for n in names]), "reconcile": Usage.reconcile(delta),
-                "api_calls_per_cluster": round(Usage.calls(delta) / count, 2), "cpu_s": round(usage.cpu_s(), 2),
+                "api_calls_per_cluster": round(Usage.calls(delta) / count, 2), "cpu_s": usage.cpu_s(),
                 "rss_mb": round(usage.rss_kb() / 1024, 1),
                 "rss_kb_per_pod": round((usage.rss_kb() - self.base_rss_kb) / pods, 2)}
 
@@ -149,33 +172,37 @@ class Bench:
 
     def patch(self, rounds, at_once, pause_s):
         """Scales `at_once` other clusters from one serving group to two, every `pause_s`."""
-        seconds = []
-        usage = Usage(self.operator)
+        to_first, to_both, asked_in = [], [], []
+        usage = Usage(self.server, self.operator)
         for i in range(rounds):
             names = [self.names[(i * at_once + j) % len(self.names)] for j in range(at_once)]
             start = time.monotonic()
             asked = self._timed(lambda n: self.api.merge(f"{CLUSTERS.format(NAMESPACE)}/{n}", {"spec": {"groups": 2}}), names)
             wait_until(lambda: len(self.watch.since(start)) >= 2 * at_once, f"{2 * at_once} more pods", WAIT_S)
-            last = {}
+            seen = {}
             for cluster, _, at in self.watch.since(start):
-                last[cluster] = max(last.get(cluster, 0), at)
-            seconds += [last[n] - asked[n] for n in names]
+                seen.setdefault(cluster, []).append(at)
+            to_first += [min(seen[n]) - asked[n] for n in names]
+            to_both += [max(seen[n]) - asked[n] for n in names]
+            asked_in.append(max(asked.values()) - start)
             threading.Event().wait(max(0.0, pause_s - (time.monotonic() - start)))
         delta = usage.delta()
-        return {"clusters": len(seconds), "to_both_pods": spread(seconds), "reconcile": Usage.reconcile(delta),
-                "api_calls_per_cluster": round(Usage.calls(delta) / len(seconds), 2)}
+        return {"clusters": len(to_both), "asked_in_s": round(max(asked_in), 2), "to_first_pod": spread(to_first),
+                "to_both_pods": spread(to_both), "reconcile": Usage.reconcile(delta),
+                "api_calls_per_cluster": round(Usage.calls(delta) / len(to_both), 2), "cpu_s": usage.cpu_s()}
 
     def delete(self, count):
         pods = self.api.get(f"{PODS.format(NAMESPACE)}?labelSelector=slmmesh.io/role=worker,slmmesh.io/slot=0")["items"]
         chosen = {p["metadata"]["name"]: p["metadata"]["labels"]["slmmesh.io/cluster"] for p in pods[:count]}
-        usage = Usage(self.operator)
+        usage = Usage(self.server, self.operator)
         start = time.monotonic()
         asked = self._timed(lambda n: self.api.delete(f"{PODS.format(NAMESPACE)}/{n}", gracePeriodSeconds=0), chosen)
         wait_until(lambda: len(self.watch.since(start)) >= count, f"{count} replacements", WAIT_S)
         seen = {cluster: at for cluster, _, at in self.watch.since(start)}
         delta = usage.delta()
         return {"pods": count, "to_replacement": spread([seen[chosen[n]] - asked[n] for n in chosen]),
-                "reconcile": Usage.reconcile(delta), "api_calls_per_pod": round(Usage.calls(delta) / count, 2)}
+                "reconcile": Usage.reconcile(delta), "api_calls_per_pod": round(Usage.calls(delta) / count, 2),
+                "cpu_s": usage.cpu_s()}
 
     def restart(self):
         start = time.monotonic()
@@ -190,20 +217,53 @@ class Bench:
         self.operator.wait_until_leading()
         self.settle()
         metrics = self.operator.metrics()
-        usage = Usage(self.operator)
+        usage = Usage(self.server, self.operator)
         return {"clusters": len(self.names), "stop_s": round(stopped - start, 2), "works_after_s": round(works, 2),
                 "api_calls": Usage.calls(metrics), "rss_mb": round(usage.rss_kb() / 1024, 1)}
 
     def idle(self, minutes):
         self.settle()
-        usage = Usage(self.operator)
+        usage = Usage(self.server, self.operator)
         threading.Event().wait(minutes * 60)
-        cpu = usage.cpu_s()
+        cpu = usage.cpu_s()["operator"]
         elapsed = time.monotonic() - usage.start
         delta = usage.delta()
         return {"minutes": round(elapsed / 60, 1), "cpu_percent": round(100 * cpu / elapsed, 3),
                 "api_calls": Usage.calls(delta),
                 "passes": int(delta["slmmesh_operator_reconcile_seconds_count"])}
+
+    def bare(self, count):
+        """The same objects as the operator makes, by a client that does nothing else: what the API server lets through."""
+        self.api.create("/api/v1/namespaces", {"metadata": {"name": "bare"}})
+        names = self.names[:count]
+        kinds = [CLUSTERS, "/api/v1/namespaces/{}/secrets", "/api/v1/namespaces/{}/services", PODS]
+        found = [(path, item) for path in kinds for item in self.api.get(path.format(NAMESPACE))["items"]]
+        objects = {name: [] for name in names}
+        for path, item in found:
+            meta = item["metadata"]
+            name = meta.get("labels", {}).get("slmmesh.io/cluster", meta["name"])
+            if name in objects and len(objects[name]) < OBJECTS_OF_A_CLUSTER:
+                objects[name].append((path.format("bare"), self._as_new(item)))
+        start = time.monotonic()
+        cpu = cpu_seconds(self.server.server.pid())
+        with concurrent.futures.ThreadPoolExecutor(OPERATOR_THREADS) as pool:
+            list(pool.map(self._make_bare, names, objects.values()))
+        took = time.monotonic() - start
+        return {"clusters": count, "clusters_per_s": round(count / took, 1),
+                "api_server_cpu_s": round(cpu_seconds(self.server.server.pid()) - cpu, 2)}
+
+    @staticmethod
+    def _as_new(item):
+        kept = {field: item["metadata"][field] for field in ("name", "labels", "annotations", "ownerReferences")
+                if field in item["metadata"]}
+        spec = {field: value for field, value in item.get("spec", {}).items() if field not in ("clusterIP", "clusterIPs")}
+        return {**item, "metadata": kept, **({"spec": spec} if spec else {})}
+
+    def _make_bare(self, name, objects):
+        for path, item in objects:
+            self.api.create(path, item)
+        path, cluster = objects[0]
+        self.api.merge(f"{path}/{name}/status", {"status": cluster["status"]})
 
 
 def flat(value, prefix=""):
@@ -221,14 +281,20 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="of 50 patches at once")
     parser.add_argument("--pause-seconds", type=float, default=10, help="between those rounds")
     parser.add_argument("--idle-minutes", type=float, default=5)
-    parser.add_argument("--threads", type=int, default=16, help="of the operator")
+    parser.add_argument("--threads", type=int, default=OPERATOR_THREADS, help="of the operator")
     options = parser.parse_args()
     report = {"machine": machine(), "commit": commit(), "results": {}}
+
+    def show(title, result):
+        report["results"][title] = result
+        print(f"| {title} | " + ", ".join(f"{name} {value}" for name, value in flat(result)) + " |", flush=True)
+
     with tempfile.TemporaryDirectory(prefix="bench-operator-") as folder, ApiServer(pathlib.Path(folder) / "api") as server:
         api = prepare(server)
         api.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
         operator = Operator(folder, server, options.build.resolve(), flags=[f"--threads={options.threads}"])
         operator.start().wait_until_leading()
+        wait_until_quiet(server)
         try:
             bench = Bench(server, operator, api)
             at_once = min(50, sum(options.clusters))
@@ -237,8 +303,9 @@ def main():
                       (f"delete {at_once} pods", lambda: bench.delete(at_once)), ("restart", bench.restart),
                       ("idle", lambda: bench.idle(options.idle_minutes))]
             for title, step in steps:
-                report["results"][title] = result = step()
-                print(f"| {title} | " + ", ".join(f"{name} {value}" for name, value in flat(result)) + " |", flush=True)
+                show(title, step())
+            operator.stop()
+            show("bare client", bench.bare(min(100, len(bench.names))))
         finally:
             operator.stop()
     path = options.build / "bench-operator.json"

@@ -122,15 +122,16 @@ def test_pods_are_admitted_to_a_restricted_namespace(helm, api):
     api.kubectl("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
 
 
-MAY = [("get", "inferenceclusters", "team"), ("list", "inferenceclusters", "team"), ("watch", "inferenceclusters", "team"),
-       ("patch", "inferenceclusters", "team"), ("patch", "inferenceclusters/status", "team"),
+MAY = [("list", "inferenceclusters", "team"), ("watch", "inferenceclusters", "team"),
+       ("patch", "inferenceclusters", "team"), ("patch", "inferenceclusters/status", "team"), ("get", "services", "team"),
        ("create", "pods", "team"), ("delete", "pods", "team"), ("watch", "pods", "team"), ("patch", "services", "team"),
        ("create", "services", "team"), ("delete", "poddisruptionbudgets", "team"), ("get", "secrets", "team"),
        ("create", "secrets", "team"), ("patch", "secrets", "team"), ("create", "events", "team"),
        ("create", "leases", "slm-system"), ("update", "leases/slm-mesh-operator", "slm-system")]
 MAY_NOT = [("list", "secrets", "team"), ("watch", "secrets", "team"), ("delete", "secrets", "team"),
            ("list", "secrets", "slm-system"), ("delete", "inferenceclusters", "team"), ("create", "pods/exec", "team"),
-           ("get", "pods/log", "team"), ("create", "deployments", "team"), ("get", "nodes", "team"),
+           ("get", "inferenceclusters", "team"), ("get", "pods/log", "team"), ("create", "deployments", "team"),
+           ("get", "nodes", "team"),
            ("get", "configmaps", "team"), ("create", "inferenceclusters", "team"), ("get", "rayclusters", "team"),
            ("create", "leases", "team"), ("update", "leases/other", "slm-system"), ("create", "clusterroles", "team"),
            ("create", "serviceaccounts/token", "slm-system"), ("delete", "services", "team")]

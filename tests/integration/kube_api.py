@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "e2e/cluster"))
 from apiserver import ApiServer, free_ports  # noqa: E402
 from processes import Process, wait_until  # noqa: E402
 
+MANIFESTS = ROOT / "deploy/kustomize"
 CRD = ROOT / "deploy/crds/slmmesh.io_inferenceclusters.yaml"
 OPERATOR_NAMESPACE = "slm-system"
 CLUSTERS = "/apis/slmmesh.io/v1alpha1/namespaces/{}/inferenceclusters"
@@ -110,8 +111,19 @@ def make_cluster(api, namespace, name, replicas=2, size=1, max_replicas=8, model
                     "name": "worker", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}]}}}]}})
 
 
+def sign_in_as_operator(api_server, path):
+    """A kubeconfig with a token of the operator's service account, which may do what the chart lets it do."""
+    config = json.loads(api_server.kubeconfig.read_text())
+    tokens = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/serviceaccounts/slm-mesh-operator/token"
+    token = KubeApi(api_server.kubeconfig).create(tokens, {
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 24 * 3600}})
+    config["users"][0]["user"] = {"token": token["status"]["token"]}
+    path.write_text(json.dumps(config))
+    return path
+
+
 class Operator:
-    """mesh-operator as a process of this machine."""
+    """mesh-operator as a process of this machine, signed in as its service account."""
 
     def __init__(self, folder, api_server, build, name="operator", flags=()):
         folder = pathlib.Path(folder)
@@ -119,7 +131,8 @@ class Operator:
         self.tls = folder / f"{name}-tls"
         self._port = free_ports(1)[0]
         self._api = KubeApi(api_server.kubeconfig)
-        self._command = [pathlib.Path(build) / "bin/mesh-operator", f"--kubeconfig={api_server.kubeconfig}",
+        kubeconfig = sign_in_as_operator(api_server, folder / f"{name}.conf")
+        self._command = [pathlib.Path(build) / "bin/mesh-operator", f"--kubeconfig={kubeconfig}",
                          f"--namespace={OPERATOR_NAMESPACE}", f"--pod-name={name}", f"--tls-dir={self.tls}",
                          f"--admin-listen=127.0.0.1:{self._port}", *flags]
 
@@ -169,11 +182,17 @@ class Operator:
         return self
 
 
+def wait_until_served(api, crd):
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd}"
+    wait_until(lambda: any(condition["type"] == "Established" and condition["status"] == "True"
+                           for condition in api.get(path).get("status", {}).get("conditions") or []), crd, 30)
+
+
 def prepare(api_server):
-    """The CRD and the operator's namespace; returns a KubeApi."""
+    """The CRD, the operator's namespace, its service account and what that may do; returns a KubeApi."""
     api_server.kubectl("apply", "--server-side", "-f", CRD)
-    api_server.kubectl("wait", "--for=condition=Established", "--timeout=30s",
-                       "crd/inferenceclusters.slmmesh.io")
     api = KubeApi(api_server.kubeconfig)
+    wait_until_served(api, "inferenceclusters.slmmesh.io")
     api.create("/api/v1/namespaces", {"metadata": {"name": OPERATOR_NAMESPACE}})
+    api_server.kubectl("apply", "-f", MANIFESTS / "serviceaccount.yaml", "-f", MANIFESTS / "rbac.yaml")
     return api

@@ -2,13 +2,15 @@
 Pending, and what is to be collected as garbage stays (nobody follows owner references here)."""
 
 import base64
+import os
 import signal
 import subprocess
 
 import pytest
 
-from kube_api import (CLUSTERS, PODS, ApiServer, Operator, make_cluster, missing_programs, prepare, wait_until)
-from mesh import BUILD
+from kube_api import (CLUSTERS, PODS, ApiServer, Operator, make_cluster, missing_programs, prepare, wait_until,
+                      wait_until_served)
+from mesh import BUILD, ROOT
 
 REASON = missing_programs()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
@@ -190,6 +192,18 @@ def test_a_name_that_is_taken_is_told(operator, api, namespace):
     assert "belongs to something else" in cluster(api, namespace)["status"]["message"]
 
 
+def test_a_service_of_anothers_is_not_taken_over(operator, api, namespace):
+    services = f"/api/v1/namespaces/{namespace}/services"
+    api.create(services, {"metadata": {"name": "demo"}, "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]}})
+    before = api.get(f"{services}/demo")
+    make_cluster(api, namespace, "demo", size=2)
+    message = "Service demo belongs to something else"
+    wait_until(lambda: message in cluster(api, namespace).get("status", {}).get("message", ""), "a message that names it", 20)
+    assert api.get(f"{services}/demo") == before
+    api.delete(f"{services}/demo")
+    wait_for_pods(api, namespace, FOUR)
+
+
 def test_a_deleted_cluster_is_left_alone(operator, api, namespace):
     """Its pods are the garbage collector's, which does not run here: nothing is made anew for it."""
     make_cluster(api, namespace, "demo", size=2)
@@ -248,3 +262,91 @@ def test_a_killed_operator_starts_again(operator, api, namespace):
     make_cluster(api, namespace, "demo", size=2)
     operator.start()
     wait_until(lambda: set(pods(api, namespace)) == set(FOUR), "pods once its old lease has ended", 40)
+
+
+RAY_CLUSTERS = "/apis/ray.io/v1/namespaces/{}/rayclusters"
+
+
+@pytest.fixture
+def adopting_operator(operator, server, api, tmp_path):
+    """One that adopts leads for the time of a test, with the rights that the chart gives it then."""
+    helm = server.programs / "helm"
+    if not helm.exists():
+        pytest.skip("helm is not built: e2e/cluster/build.sh")
+    rights = subprocess.run([helm, "template", "slm-mesh", ROOT / "helm/slm-mesh", "--namespace=slm-system",
+                             "--kube-version=1.36.0", "--set=adoptRayClusters=true",
+                             "--show-only=templates/rbac.yaml"],
+                            check=True, capture_output=True, text=True).stdout
+    server.kubectl("apply", "-f", "-", stdin=rights)
+    names = {"plural": "rayclusters", "singular": "raycluster", "kind": "RayCluster", "listKind": "RayClusterList"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "rayclusters.ray.io"},
+        "spec": {"group": "ray.io", "scope": "Namespaced", "names": names, "versions": [
+            {"name": "v1", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}]}})
+    wait_until_served(api, "rayclusters.ray.io")
+    operator.stop()
+    running = Operator(tmp_path, server, BUILD, name="adopting", flags=["--adopt-rayclusters"]).start()
+    running.wait_until_leading()
+    yield running
+    running.stop()
+    operator.start()
+    operator.wait_until_leading()
+
+
+def make_ray_cluster(api, namespace, name, labels=None, annotations=None):
+    container = {"name": "ray", "image": "vllm/vllm-openai", "resources": {"requests": {"cpu": "1"}}}
+    template = {"spec": {"containers": [container]}}
+    return api.create(RAY_CLUSTERS.format(namespace), {
+        "apiVersion": "ray.io/v1", "kind": "RayCluster",
+        "metadata": {"name": name, "labels": labels or {}, "annotations": annotations or {}},
+        "spec": {"headGroupSpec": {"rayStartParams": {}, "template": template}, "workerGroupSpecs": [
+            {"groupName": "gpu", "replicas": 2, "minReplicas": 1, "maxReplicas": 8, "rayStartParams": {},
+             "template": template}]}})
+
+
+def events_on(api, namespace, name):
+    return [event["reason"] for event in api.get(f"/api/v1/namespaces/{namespace}/events")["items"]
+            if (event["involvedObject"]["kind"], event["involvedObject"]["name"]) == ("RayCluster", name)]
+
+
+def test_labelled_rayclusters_are_adopted_and_kuberays_objects_left_alone(adopting_operator, api, namespace):
+    label, model = {"slmmesh.io/adopt": "true"}, {"slmmesh.io/model-path": "/models/m"}
+    ray_cluster = make_ray_cluster(api, namespace, "llm", label, model)
+    owner = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "name": "llm", "uid": ray_cluster["metadata"]["uid"],
+             "controller": True}
+    metadata = {"labels": {"ray.io/cluster": "llm"}, "ownerReferences": [owner]}
+    kuberays = {
+        PODS.format(namespace) + "/llm-head-x7k2p": api.create(PODS.format(namespace), {
+            "metadata": {"name": "llm-head-x7k2p", **metadata}, "spec": {"containers": [{"name": "c", "image": "ray"}]}}),
+        f"/api/v1/namespaces/{namespace}/services/llm-head-svc": api.create(f"/api/v1/namespaces/{namespace}/services", {
+            "metadata": {"name": "llm-head-svc", **metadata}, "spec": {"ports": [{"port": 6379}]}})}
+    make_ray_cluster(api, namespace, "unlabelled", {}, model)
+    make_ray_cluster(api, namespace, "pathless", label)
+    make_cluster(api, namespace, "mine")
+    make_ray_cluster(api, namespace, "mine", label, model)
+
+    workers = ["llm-gpu-r1-0", "llm-gpu-r1-1"]
+    wait_until(lambda: {"llm-head-r1-0", "llm-router-r1-0", *workers} <= set(pods(api, namespace)), "the adopted pods", 20)
+    path = f"{RAY_CLUSTERS.format(namespace)}/llm"
+    assert api.get(path) == ray_cluster
+    spec = ray_cluster["spec"]
+    spec["workerGroupSpecs"][0]["replicas"] = 3
+    changed = api.merge(path, {"spec": spec})
+    wait_until(lambda: "llm-gpu-r1-2" in pods(api, namespace), "a worker more", 20)
+    wait_until(lambda: events_on(api, namespace, "llm") and events_on(api, namespace, "pathless") and
+               events_on(api, namespace, "mine"), "events", 20)
+    assert set(events_on(api, namespace, "llm")) == {"Adopted"}
+    assert events_on(api, namespace, "pathless") == events_on(api, namespace, "mine") == ["NotAdopted"]
+    assert not {"pathless", "unlabelled"} & {c["metadata"]["name"] for c in api.get(CLUSTERS.format(namespace))["items"]}
+    assert "annotations" not in cluster(api, namespace, "mine")["metadata"]
+    assert api.get(path) == changed
+    assert all(api.get(path) == before for path, before in kuberays.items())
+
+
+def test_the_client_on_a_real_api_server(server):
+    """The unit tests that operator/kube/real_server_test.cc skips elsewhere."""
+    done = subprocess.run([BUILD / "tests/kube_real_server_test"], capture_output=True, text=True,
+                          env={**os.environ, "KUBECONFIG_FOR_TESTS": str(server.kubeconfig)})
+    assert done.returncode == 0 and "names no kubeconfig" not in done.stdout, done.stdout + done.stderr

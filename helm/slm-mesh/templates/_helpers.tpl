@@ -43,7 +43,7 @@ serverName: operator.monitoring.slmmesh
 {{- define "slm-mesh.rules" -}}
 - apiGroups: [slmmesh.io]
   resources: [inferenceclusters]
-  verbs: [get, list, watch, patch{{ if .Values.adoptRayClusters }}, create{{ end }}]
+  verbs: [list, watch, patch{{ if .Values.adoptRayClusters }}, get, create{{ end }}]
 - apiGroups: [slmmesh.io]
   resources: [inferenceclusters/status]
   verbs: [patch]
@@ -56,10 +56,10 @@ serverName: operator.monitoring.slmmesh
   verbs: [get, list, watch, create, delete]
 - apiGroups: [""]
   resources: [services]
-  verbs: [list, watch, create, patch]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # The clusters' certificates. It never lists or watches Secrets.
 - apiGroups: [""]
   resources: [secrets]
@@ -70,6 +70,6 @@ serverName: operator.monitoring.slmmesh
 {{- if .Values.adoptRayClusters }}
 - apiGroups: [ray.io]
   resources: [rayclusters]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end }}
 {{- end }}

@@ -29,7 +29,7 @@ def prepare(build):
     """Programs, packages, Python, images, the model: whatever is not there yet."""
     from nodes import PACKAGES
     # RUNLEVEL: Debian's packages start nothing at runlevel 1; we start our own.
-    subprocess.run([ROOT / "tools/install_deps.sh", *PACKAGES, "prometheus"], check=True,
+    subprocess.run([ROOT / "tools/install_deps.sh", *PACKAGES], check=True,
                    env=dict(os.environ, RUNLEVEL="1"))
     subprocess.run([ROOT / "tools/fetch_model.sh"], check=True)
     subprocess.run([ROOT / "tools/run_tests.py", "--build", build, "--prepare"], check=True)
@@ -52,6 +52,8 @@ def main():
     parser.add_argument("--build", default=ROOT / "build", type=pathlib.Path)
     parser.add_argument("--folder", type=pathlib.Path, help="state of the cluster; kept between runs with --keep")
     parser.add_argument("--keep", action="store_true", help="leave the cluster running")
+    parser.add_argument("--again", action="store_true",
+                        help="run what failed once more: on a shared machine, not every patience is long enough")
     parser.add_argument("pytest", nargs="*", help="further arguments of pytest, after --")
     options = parser.parse_args()
     if os.geteuid() != 0:
@@ -74,11 +76,14 @@ def main():
         say(begin, f"two nodes are Ready, images are imported; state and logs: {folder}")
         environment = dict(os.environ, E2E_FOLDER=str(folder), E2E_BUILD=str(build), E2E_TAG=project_version(),
                            E2E_MODELS=str(put_models(folder / "models")), E2E_TIMINGS=str(build / "e2e.json"))
-        status = subprocess.run(
-            ["nsenter", f"--net=/run/netns/{cluster.network.control_plane}", build / "venv/bin/python", "-m", "pytest",
-             "-q", "-ra", "--no-header", "--tb=short", "-p", "no:cacheprovider", "--durations=0", "--durations-min=5",
-             "--maxfail=5",  # each waits until its patience ends
-             HERE, *options.pytest], env=environment).returncode
+        scenarios = ["nsenter", f"--net=/run/netns/{cluster.network.control_plane}", build / "venv/bin/python", "-m",
+                     "pytest", "-q", "-ra", "--no-header", "--tb=short", "-o", f"cache_dir={folder}/pytest",
+                     "--durations=0", "--durations-min=5", "--maxfail=5",  # each waits until its patience ends
+                     HERE, *options.pytest]
+        status = subprocess.run(scenarios, env=environment).returncode
+        if status == 1 and options.again:
+            say(begin, "once more, what failed:")
+            status = subprocess.run([*scenarios, "--last-failed"], env=environment).returncode
     finally:
         if options.keep:
             print(f"kept: e2e/cluster/nodes.py down {folder}")

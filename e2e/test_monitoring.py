@@ -28,7 +28,7 @@ def prometheus(cluster, release, demo, tmp_path_factory):
     (folder / "prometheus.yml").write_text(
         f"global: {{scrape_interval: 2s, scrape_timeout: 2s}}\nscrape_configs:\n{jobs}\n")
     process = Process(folder, "prometheus")
-    process.start(["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+    process.start([cluster.programs / "prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
                    f"--web.listen-address=127.0.0.1:{PORT}", "--log.level=warn"])
     try:
         wait_until(lambda: is_ready(process), "Prometheus answers", 60)

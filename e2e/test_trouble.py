@@ -64,7 +64,7 @@ def test_weights_missing(other):
 
 def test_weights_with_another_digest(other):
     cluster = other(lambda spec: spec["model"].update(sha256="0" * 64))
-    cluster.wait(lambda status: "sha256" in status.get("message", ""), "the reason")
+    cluster.wait(lambda status: "its SHA-256 is" in status.get("message", ""), "the reason")
 
 
 def test_image_missing(other):

@@ -32,8 +32,7 @@ class Actor {
   // The steps in order, pods that stand next to each other several at a time; the first failure ends it. `stopping`
   // turned true: CANCELLED before the next step.
   absl::Status Act(const ObservedCluster& cluster, const std::vector<Step>& steps, const std::atomic<bool>& stopping);
-  void RecordEvent(const ObservedCluster& cluster, bool warning, const std::string& reason,
-                   const std::string& message);
+  void RecordEvent(const ObservedCluster& cluster, bool warning, const std::string& reason, const std::string& message);
 
  private:
   absl::Status ActOnce(const ObservedCluster& cluster, const Step& step);

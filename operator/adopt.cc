@@ -168,10 +168,10 @@ absl::Status RayClusterAdopter::Adopt(const json& ray_cluster) {
     return tell(kube::EventType::kWarning, "NotAdopted", applied.message());
   }
   RETURN_IF_ERROR(applied);
-  return tell(kube::EventType::kNormal, "Adopted",
-              absl::StrCat("InferenceCluster ", name, " follows this",
-                           adoption->notes.empty() ? "" : "; without meaning there: ",
-                           absl::StrJoin(adoption->notes, "; ")));
+  return tell(
+      kube::EventType::kNormal, "Adopted",
+      absl::StrCat("InferenceCluster ", name, " follows this",
+                   adoption->notes.empty() ? "" : "; without meaning there: ", absl::StrJoin(adoption->notes, "; ")));
 }
 
 }  // namespace slmmesh

@@ -53,8 +53,8 @@ class Scaler {
   void Up() {
     const auto [share, why] = Pressure();
     if (share <= 1) return;
-    const uint32_t after_seconds = input_.targets.has_scale_up_after_seconds() ? input_.targets.scale_up_after_seconds()
-                                                                               : kScaleUpAfterSeconds;
+    const uint32_t after_seconds =
+        input_.targets.has_scale_up_after_seconds() ? input_.targets.scale_up_after_seconds() : kScaleUpAfterSeconds;
     if (!HasLasted(input_.memory.above_since(), absl::Seconds(after_seconds), &decision_.above_since)) return;
     // At most twice as many at a time: a queue's wait says that it is too long, not how many groups would end it.
     const double needed = std::min(std::ceil(serving_ * share), 2.0 * serving_);
@@ -84,10 +84,9 @@ class Scaler {
         1000.0;
     const double target_kv =
         input_.targets.has_target_kv_utilization() ? input_.targets.target_kv_utilization() : kTargetKvUtilization;
-    std::pair<double, std::string> most = {
-        load_.queue_seconds / target_queue_seconds,
-        absl::StrFormat("a new request would wait %.1f s, the target is %.1f s", load_.queue_seconds,
-                        target_queue_seconds)};
+    std::pair<double, std::string> most = {load_.queue_seconds / target_queue_seconds,
+                                           absl::StrFormat("a new request would wait %.1f s, the target is %.1f s",
+                                                           load_.queue_seconds, target_queue_seconds)};
     if (const double share = load_.kv_utilization / std::max(target_kv, 0.01); share > most.first) {
       most = {share, absl::StrFormat("%.0f %% of the KV blocks are in use, the target is %.0f %%",
                                      load_.kv_utilization * 100, target_kv * 100)};

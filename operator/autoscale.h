@@ -17,11 +17,11 @@ struct ScaleInput {
   uint32_t groups = 0;  // wanted so far
   uint32_t min_groups = 0;
   uint32_t max_groups = 0;
-  bool is_known = false;                // the head answers
-  std::vector<v1::LoadReport> loads;    // of the groups that serve
-  bool is_asked_for = false;            // requests wait at a router while no group serves
-  bool is_idle = false;                 // no router has a request
-  v1::WorkerGroupStatus memory;         // above_since, below_since, idle_since
+  bool is_known = false;              // the head answers
+  std::vector<v1::LoadReport> loads;  // of the groups that serve
+  bool is_asked_for = false;          // requests wait at a router while no group serves
+  bool is_idle = false;               // no router has a request
+  v1::WorkerGroupStatus memory;       // above_since, below_since, idle_since
 };
 
 struct ScaleDecision {

@@ -73,7 +73,8 @@ ScaleInput Limits(ScaleInput input, uint32_t least, uint32_t most) {
 
 TEST(AutoscaleTest, DecidesByTheLoadThatHasLasted) {
   const v1::LoadReport idle = Load(0, 0, 0, 0), calm = Load(30, 0, 0, 50), queue = Load(30, 2, 300, 50);
-  const v1::LoadReport long_queue = Load(64, 90, 90'000, 99), full_cache = Load(20, 0, 0, 92), seats = Load(64, 0, 0, 10);
+  const v1::LoadReport long_queue = Load(64, 90, 90'000, 99), full_cache = Load(20, 0, 0, 92),
+                       seats = Load(64, 0, 0, 10);
   const Case cases[] = {
       {"calm", Long(Input(2, calm)), 2, ""},
       {"queue above its target", Long(Input(2, queue)), 3, "a new request would wait 0.3 s, the target is 0.2 s"},
@@ -82,7 +83,8 @@ TEST(AutoscaleTest, DecidesByTheLoadThatHasLasted) {
       {"KV cache", Long(Input(2, full_cache)), 3, "92 % of the KV blocks are in use, the target is 80 %"},
       {"seats", Long(Input(2, seats)), 3, "128 requests run and 0 wait, 100 % of what can run at once"},
       {"above, but not for long", Since(Input(2, queue), absl::Seconds(4), {}, {}), 2, ""},
-      {"one of four could carry it: half at a time", Long(Input(4, Load(2, 0, 0, 2))), 2, "2 groups can carry the load"},
+      {"one of four could carry it: half at a time", Long(Input(4, Load(2, 0, 0, 2))), 2,
+       "2 groups can carry the load"},
       {"low, but not for long", Since(Input(4, Load(2, 0, 0, 2)), {}, absl::Seconds(299), {}), 4, ""},
       {"never below one by load alone", Long(Input(1, idle)), 1, ""},
       {"idle, but minReplicas holds", Long(Input(2, idle)), 1, "1 groups can carry the load"},

@@ -37,9 +37,7 @@ std::vector<Authority> Read(const std::string& bundle) {
   return result;
 }
 
-bool SameKey(const X509* a, const X509* b) {
-  return EVP_PKEY_eq(X509_get0_pubkey(a), X509_get0_pubkey(b)) == 1;
-}
+bool SameKey(const X509* a, const X509* b) { return EVP_PKEY_eq(X509_get0_pubkey(a), X509_get0_pubkey(b)) == 1; }
 
 std::string PemOf(const X509* certificate) {
   const BioPointer bio(BIO_new(BIO_s_mem()));

@@ -8,8 +8,8 @@
 
 namespace slmmesh {
 
-// `first`, in this order, then those of `old_bundle` that have other keys and have not ended: at most kMaxOldAuthorities
-// of them, the youngest. What is no certificate is left out.
+// `first`, in this order, then those of `old_bundle` that have other keys and have not ended: at most
+// kMaxOldAuthorities of them, the youngest. What is no certificate is left out.
 inline constexpr int kMaxOldAuthorities = 4;
 std::string MakeBundle(const std::vector<std::string>& first, const std::string& old_bundle, absl::Time now);
 

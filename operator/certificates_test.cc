@@ -20,9 +20,7 @@ using testing::IsEmpty;
 
 const absl::Time kNow = absl::Now();  // OpenSSL's checks have no other clock
 
-MasterKey Master(char fill = 'k') {
-  return *MasterKey::FromBytes(std::string(32, fill), kNow - absl::Hours(1000));
-}
+MasterKey Master(char fill = 'k') { return *MasterKey::FromBytes(std::string(32, fill), kNow - absl::Hours(1000)); }
 
 ObservedCluster Cluster(const std::string& name = "demo", const std::string& uid = "c1") {
   ObservedCluster cluster;
@@ -66,8 +64,8 @@ TEST(MasterKeyTest, DerivesTheSameKeyForTheSamePurposeAndAnotherForAnother) {
   EXPECT_FALSE(MasterKey::FromBytes("short", kNow).ok());
 }
 
-// Keys that were given out are derived again by every later version: this never changes. The digest is of an independent
-// computation (HKDF of RFC 5869 and P-256 in a few lines of Python).
+// Keys that were given out are derived again by every later version: this never changes. The digest is of an
+// independent computation (HKDF of RFC 5869 and P-256 in a few lines of Python).
 TEST(MasterKeyTest, TheDerivationIsFixed) {
   const std::string key = PublicKey((*Master().DeriveAuthority("cluster c1", "demo.team"))->cert_pem());
   EXPECT_EQ(Sha256Hex(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(key.data()), key.size())),
@@ -82,8 +80,8 @@ TEST(MasterKeyTest, IsMadeOnceAndRefusedWhenDamaged) {
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(PublicKey((*made->DeriveAuthority("p", "i"))->cert_pem()),
             PublicKey((*loaded->DeriveAuthority("p", "i"))->cert_pem()));
-  EXPECT_THAT(client.TakeCalls(), ElementsAre("get secrets slm-mesh-ca", "create secrets slm-mesh-ca",
-                                              "get secrets slm-mesh-ca"));
+  EXPECT_THAT(client.TakeCalls(),
+              ElementsAre("get secrets slm-mesh-ca", "create secrets slm-mesh-ca", "get secrets slm-mesh-ca"));
   (*client.Find("secrets", "slm-mesh-ca"))["data"]["master.key"] = "AAAA";
   EXPECT_EQ(MasterKey::LoadOrCreate(&client, "slm-system").status().code(), absl::StatusCode::kFailedPrecondition);
 }

@@ -18,8 +18,9 @@ constexpr size_t kMaxDeletions = 4096;
 
 bool SamePod(const ObservedPod& a, const ObservedPod& b) {
   return a.uid == b.uid && a.role == b.role && a.worker_group == b.worker_group && a.revision == b.revision &&
-         a.hash == b.hash && a.slot == b.slot && a.phase == b.phase && a.ready == b.ready && a.terminating == b.terminating &&
-         a.node == b.node && a.ip == b.ip && a.restarts == b.restarts && a.trouble == b.trouble;
+         a.hash == b.hash && a.slot == b.slot && a.phase == b.phase && a.ready == b.ready &&
+         a.terminating == b.terminating && a.node == b.node && a.ip == b.ip && a.restarts == b.restarts &&
+         a.trouble == b.trouble;
 }
 
 std::string KeyOfObject(CachedKind kind, const json& object) {

@@ -43,7 +43,7 @@ class ClusterCertificates {
     std::string uid;  // of the cluster
     bool exists = false;
     bool ca_is_current = true;
-    std::string bundle;                        // ca.crt, where it holds more than the usual two
+    std::string bundle;                           // ca.crt, where it holds more than the usual two
     std::map<std::string, absl::Time> not_after;  // by pod
   };
 

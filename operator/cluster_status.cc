@@ -16,8 +16,8 @@ struct Totals {
   uint32_t routable = 0;
   uint32_t updated = 0;
   bool floors_hold = true;
-  bool has_old = false;       // units that are not of the wanted revision
-  bool is_complete = true;    // of all kinds
+  bool has_old = false;     // units that are not of the wanted revision
+  bool is_complete = true;  // of all kinds
   bool has_worker_pods = false;
 };
 
@@ -97,8 +97,8 @@ class StatusBuilder {
       status_.set_tokens_per_second(status_.tokens_per_second() + group.tokens_per_second());
       if (i == 0) {
         status_.set_groups(staying);
-        status_.set_selector(absl::StrCat(kClusterLabel, "=", cluster_.name, ",", kWorkerGroupLabel, "=",
-                                               kind.worker_group));
+        status_.set_selector(
+            absl::StrCat(kClusterLabel, "=", cluster_.name, ",", kWorkerGroupLabel, "=", kind.worker_group));
       }
     }
     status_.set_groups_summary(absl::StrCat(totals_.routable, "/", totals_.wanted));
@@ -122,8 +122,8 @@ class StatusBuilder {
     status_.set_model(serves_new ? input_.spec.model().served_name() : before_.model());
     const bool is_tls = input_.spec.router_spec().has_tls_cert_file();
     const uint32_t port = input_.spec.router_spec().service().port();
-    status_.set_endpoint(absl::StrCat(is_tls ? "https://" : "http://", RouterServiceName(cluster_), ".",
-                                           cluster_.ns, ".svc:", port == 0 ? kRouterHttpPort : port));
+    status_.set_endpoint(absl::StrCat(is_tls ? "https://" : "http://", RouterServiceName(cluster_), ".", cluster_.ns,
+                                      ".svc:", port == 0 ? kRouterHttpPort : port));
   }
 
   void AddCertificates() {
@@ -140,9 +140,7 @@ class StatusBuilder {
 
   bool RouterServes() const { return CountServing(input_.kinds.router, /*of_wanted_only=*/false) > 0; }
   bool EverServed() const { return !status_.model().empty(); }
-  std::string GroupsInWords() const {
-    return absl::StrCat(totals_.routable, " of ", totals_.wanted, " groups serve");
-  }
+  std::string GroupsInWords() const { return absl::StrCat(totals_.routable, " of ", totals_.wanted, " groups serve"); }
 
   ConditionValue Ready() const {
     if (!RouterServes()) return {"False", "NoRouter", "no router is ready"};
@@ -161,8 +159,7 @@ class StatusBuilder {
     if (totals_.is_complete) return {"True", "Complete", absl::StrCat("revision ", status_.revision(), " serves")};
     if (totals_.has_old || FindCondition(before_, "Progressing").reason() == "RollingOut") {
       return {"True", "RollingOut",
-              absl::StrCat(totals_.updated, " of ", totals_.wanted, " groups are of revision ",
-                           status_.revision())};
+              absl::StrCat(totals_.updated, " of ", totals_.wanted, " groups are of revision ", status_.revision())};
     }
     return {"True", EverServed() ? "Adjusting" : "Creating", GroupsInWords()};
   }

@@ -19,7 +19,7 @@ struct ClusterKinds {
   PodKind router;
   std::vector<PodKind> workers;  // those of the spec in its order, then those that are no longer in it
   size_t groups_in_spec = 0;
-  std::vector<ScaleDecision> scales;  // of those of the spec
+  std::vector<ScaleDecision> scales;      // of those of the spec
   std::vector<std::string> scale_limits;  // by group of the spec: why it has not what was asked for; or empty
   bool is_autoscaled = false;
 

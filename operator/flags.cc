@@ -28,7 +28,8 @@ ABSL_FLAG(std::string, router_image, "slm-mesh-router:latest", "image of routers
 ABSL_FLAG(std::string, worker_image, "slm-mesh-worker:latest", "image of workers whose template names none");
 ABSL_FLAG(std::string, image_pull_policy, "IfNotPresent", "of those images: Always, IfNotPresent or Never");
 ABSL_FLAG(int, certificate_hours, 24, "lifetime of the pods' certificates; they are renewed after two thirds");
-ABSL_FLAG(std::string, admin_listen, "127.0.0.1:8443", "host:port for /metrics, /healthz, /readyz (HTTPS); port 0: any");
+ABSL_FLAG(std::string, admin_listen, "127.0.0.1:8443",
+          "host:port for /metrics, /healthz, /readyz (HTTPS); port 0: any");
 ABSL_FLAG(std::string, tls_dir, "", "folder that gets the operator's own certificate; empty: a new one in $TMPDIR");
 
 namespace slmmesh {

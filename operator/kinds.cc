@@ -86,8 +86,7 @@ class KindSorter {
   }
 
   uint32_t SizeOf(const std::string& worker_group, const std::string& hash) const {
-    const v1::Revision* revision =
-        FindRevision(RoleKey(PodRole::kWorker, worker_group), hash, input_.revision.history);
+    const v1::Revision* revision = FindRevision(RoleKey(PodRole::kWorker, worker_group), hash, input_.revision.history);
     return revision == nullptr ? spec_.tensor_parallel_size() : GroupSizeOf(*revision);
   }
 

@@ -101,9 +101,9 @@ absl::StatusOr<MasterKey> FromSecret(const json& secret, const std::string& plac
   std::string ignored;
   absl::ParseTime(absl::RFC3339_full, TextOf(FieldOf(secret, "metadata"), "creationTimestamp"), &created, &ignored);
   if (!absl::Base64Unescape(TextOf(FieldOf(secret, "data"), kDataField), &bytes) || bytes.size() != kKeyBytes) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "Secret ", place, ": data.", kDataField, " is not ", kKeyBytes,
-        " bytes; restore it from a backup, or delete the Secret: all certificates are then issued anew"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("Secret ", place, ": data.", kDataField, " is not ", kKeyBytes,
+                     " bytes; restore it from a backup, or delete the Secret: all certificates are then issued anew"));
   }
   return MasterKey::FromBytes(bytes, created);
 }

@@ -31,9 +31,9 @@ constexpr absl::Duration kRetryKey = absl::Seconds(1);
 class RunningOperator : public MeshOperator {
  public:
   explicit RunningOperator(Options options)
-      : options_(std::move(options)), operator_metrics_(&metrics_), cache_([this](const std::string& key) {
-          Changed(key);
-        }) {}
+      : options_(std::move(options)),
+        operator_metrics_(&metrics_),
+        cache_([this](const std::string& key) { Changed(key); }) {}
 
   ~RunningOperator() override {
     stop_.Notify();
@@ -129,9 +129,8 @@ absl::Status RunningOperator::Run() {
   ASSIGN_OR_RETURN(client_, MakeClient(options_.threads + 16));
   ASSIGN_OR_RETURN(lease_client_, MakeClient(2));
   RETURN_IF_ERROR(LoadMasterKey());
-  ASSIGN_OR_RETURN(certificates_,
-                   ClusterCertificates::Create(client_.get(), *master_, options_.settings.certificate_lifetime,
-                                               &Clock::Real()));
+  ASSIGN_OR_RETURN(certificates_, ClusterCertificates::Create(client_.get(), *master_,
+                                                              options_.settings.certificate_lifetime, &Clock::Real()));
   const std::string ours = absl::StrCat(kManagedByLabel, "=", kManagedBy);
   Watch(kube::resources::kInferenceClusters, CachedKind::kCluster, "");
   Watch(kube::resources::kPods, CachedKind::kPod, absl::StrCat(ours, ",", kClusterLabel));

@@ -52,13 +52,12 @@ json ObjectMetadata(const ObservedCluster& cluster, const std::string& name) {
   return {{"name", name},
           {"namespace", cluster.ns},
           {"labels", {{kManagedByLabel, kManagedBy}, {kClusterLabel, cluster.name}}},
-          {"ownerReferences",
-           json::array({{{"apiVersion", "slmmesh.io/v1alpha1"},
-                         {"kind", "InferenceCluster"},
-                         {"name", cluster.name},
-                         {"uid", cluster.uid},
-                         {"controller", true},
-                         {"blockOwnerDeletion", true}}})}};
+          {"ownerReferences", json::array({{{"apiVersion", "slmmesh.io/v1alpha1"},
+                                            {"kind", "InferenceCluster"},
+                                            {"name", cluster.name},
+                                            {"uid", cluster.uid},
+                                            {"controller", true},
+                                            {"blockOwnerDeletion", true}}})}};
 }
 
 json SelectorLabels(const ObservedCluster& cluster, PodRole role) {
@@ -78,10 +77,10 @@ json BuildRouterService(const ObservedCluster& cluster, const v1::InferenceClust
   const v1::ServiceSpec& service = spec.router_spec().service();
   const int port = service.port() == 0 ? kRouterHttpPort : static_cast<int>(service.port());
   const int grpc_port = port == kRouterGrpcPort ? kRouterHttpPort : kRouterGrpcPort;
-  return BuildService(cluster, RouterServiceName(cluster), PodRole::kRouter,
-                      {{"type", service.type().empty() ? "ClusterIP" : service.type()},
-                       {"ports", json::array({Port("http", port, kRouterHttpPort),
-                                              Port("grpc", grpc_port, kRouterGrpcPort)})}});
+  return BuildService(
+      cluster, RouterServiceName(cluster), PodRole::kRouter,
+      {{"type", service.type().empty() ? "ClusterIP" : service.type()},
+       {"ports", json::array({Port("http", port, kRouterHttpPort), Port("grpc", grpc_port, kRouterGrpcPort)})}});
 }
 
 json BuildDisruptionBudget(const ObservedCluster& cluster, const std::string& worker_group, uint32_t pods) {

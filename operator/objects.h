@@ -17,8 +17,8 @@ nlohmann::json SelectorLabels(const ObservedCluster& cluster, PodRole role);
 nlohmann::json BuildHeadService(const ObservedCluster& cluster);
 nlohmann::json BuildRouterService(const ObservedCluster& cluster, const v1::InferenceClusterSpec& spec);
 
-// One of `pods` pods may be away. Said as minAvailable: for maxUnavailable, Kubernetes would take the number of pods from
-// the cluster's scale subresource, which counts groups.
+// One of `pods` pods may be away. Said as minAvailable: for maxUnavailable, Kubernetes would take the number of pods
+// from the cluster's scale subresource, which counts groups.
 nlohmann::json BuildDisruptionBudget(const ObservedCluster& cluster, const std::string& worker_group, uint32_t pods);
 
 // Of the fields that the builders above set, in a built object or in one that the API server returned.

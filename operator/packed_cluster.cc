@@ -17,7 +17,9 @@ std::string Pack(T& message) {
 }  // namespace
 
 PackedCluster::PackedCluster(ObservedCluster cluster)
-    : small_(std::move(cluster)), spec_(Pack(small_.spec)), raw_spec_(Pack(small_.raw_spec)),
+    : small_(std::move(cluster)),
+      spec_(Pack(small_.spec)),
+      raw_spec_(Pack(small_.raw_spec)),
       status_(Pack(small_.status)) {}
 
 ObservedCluster PackedCluster::Unpack() const {

@@ -129,8 +129,8 @@ class Planner {
       }
       known.push_back(absl::StrCat(revision.number()));
     }
-    notes_.push_back(absl::StrCat(kRollbackAnnotation, " is \"", wanted, "\", which is not in the history; write one of ",
-                                  absl::StrJoin(known, ", ")));
+    notes_.push_back(absl::StrCat(kRollbackAnnotation, " is \"", wanted,
+                                  "\", which is not in the history; write one of ", absl::StrJoin(known, ", ")));
     AddEventOfNote("RollbackFailed", notes_.back());
     return false;
   }
@@ -177,8 +177,8 @@ class Planner {
     const absl::Duration age = now_ - progressed_at;
     // Now and then is enough while something leaves: each new time is a write of the status.
     const bool is_new = HasGrown() || (is_leaving && age >= deadline_ / 4);
-    rollout_progressed_at_ = is_new || progressed_at == absl::InfinitePast() ? TimeText(now_)
-                                                                             : before_.rollout_progressed_at();
+    rollout_progressed_at_ =
+        is_new || progressed_at == absl::InfinitePast() ? TimeText(now_) : before_.rollout_progressed_at();
     if (!is_frozen_) LookAgainIn(is_new ? deadline_ : std::max(deadline_ - age, absl::Seconds(1)));
   }
 
@@ -225,8 +225,8 @@ class Planner {
     drain_.must_tell = false;
   }
 
-  // Certificates of names that are no longer in use go with the next step that has another reason: a pod that comes back
-  // under its old name finds its own.
+  // Certificates of names that are no longer in use go with the next step that has another reason: a pod that comes
+  // back under its old name finds its own.
   void PlanCertificates() {
     const ObservedCertificates& certificates = observed_.certificates;
     const std::map<std::string, absl::Time> not_after(certificates.not_after.begin(), certificates.not_after.end());
@@ -313,8 +313,8 @@ class Planner {
   }
 
   void FinishStatus() {
-    plan_.status = BuildStatus({observed_, settings_, now_, revision_, spec_, kinds_, drain_,
-                                     rollout_progressed_at_, is_frozen_, is_paused_, notes_});
+    plan_.status = BuildStatus({observed_, settings_, now_, revision_, spec_, kinds_, drain_, rollout_progressed_at_,
+                                is_frozen_, is_paused_, notes_});
   }
 
   void AddEvents() {

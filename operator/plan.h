@@ -22,8 +22,8 @@ enum class StepKind {
   // names: worker ids (pod names), the whole list, to the head. If it fails the status is not written: status.draining
   // is what the head was told.
   kSetDraining,
-  kRollBack,                // object: the spec to write; the annotation is taken off with it
-  kEvent,                   // warning, reason, message
+  kRollBack,  // object: the spec to write; the annotation is taken off with it
+  kEvent,     // warning, reason, message
 };
 
 struct Step {

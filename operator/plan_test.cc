@@ -79,9 +79,10 @@ TEST(PlanTest, ReplacesAWorkerThatIsGone) {
 TEST(PlanTest, ReplacesATerminatingWorkerAtOnceUnderAnotherName) {
   World world = Settled(Spec(2, 2));
   world.EvictPod("demo-cpu-r1-1");
-  EXPECT_THAT(world.Reconcile(),
-              ElementsAre("IssueCertificates demo-cpu-r1-0 demo-cpu-r1-1 demo-cpu-r1-1-b demo-head-r1-0 demo-router-r1-0",
-                          "CreatePod demo-cpu-r1-1-b", "SetDraining demo-cpu-r1-1"));
+  EXPECT_THAT(
+      world.Reconcile(),
+      ElementsAre("IssueCertificates demo-cpu-r1-0 demo-cpu-r1-1 demo-cpu-r1-1-b demo-head-r1-0 demo-router-r1-0",
+                  "CreatePod demo-cpu-r1-1-b", "SetDraining demo-cpu-r1-1"));
   EXPECT_EQ(world.cluster.status.state(), "Degraded");
   EXPECT_THAT(world.Settle(), ElementsAre("SetDraining"));
   EXPECT_EQ(world.cluster.status.state(), "Ready");
@@ -99,9 +100,8 @@ TEST(PlanTest, ReplacesHeadAndRouterAlone) {
 TEST(PlanTest, ReplacesAnEvictedPodAtOnceAndLaterEachTime) {
   World world = Settled(Spec(1));
   world.FailPod("demo-cpu-r1-0", "evicted: the node was low on memory");
-  EXPECT_THAT(world.Reconcile(),
-              ElementsAre("IssueCertificates demo-cpu-r1-0-b demo-head-r1-0 demo-router-r1-0",
-                          "CreatePod demo-cpu-r1-0-b", "Event PodReplaced", "Event PodTrouble"));
+  EXPECT_THAT(world.Reconcile(), ElementsAre("IssueCertificates demo-cpu-r1-0-b demo-head-r1-0 demo-router-r1-0",
+                                             "CreatePod demo-cpu-r1-0-b", "Event PodReplaced", "Event PodTrouble"));
   EXPECT_THAT(world.cluster.status.message(), HasSubstr("demo-cpu-r1-0: evicted: the node was low on memory"));
   world.Tick(absl::Seconds(3));
   world.FailPod("demo-cpu-r1-0-b", "evicted: the node was low on memory");
@@ -195,13 +195,13 @@ TEST(PlanTest, RollsOutInPlace) {
   World world = Settled(spec);
   world.SetSpec(WithModel(spec, "/models/other"));
   EXPECT_THAT(world.Reconcile(), ElementsAre("SetDraining demo-cpu-r1-0", "Event RolloutStarted"));
-  EXPECT_THAT(world.Settle(),
-              ElementsAre("DeletePod demo-cpu-r1-0",
-                          "IssueCertificates demo-cpu-r1-0 demo-cpu-r1-1 demo-cpu-r2-0 demo-head-r1-0 demo-router-r1-0",
-                          "CreatePod demo-cpu-r2-0", "SetDraining", "SetDraining demo-cpu-r1-1",
-                          "DeletePod demo-cpu-r1-1",
-                          "IssueCertificates demo-cpu-r1-1 demo-cpu-r2-0 demo-cpu-r2-1 demo-head-r1-0 demo-router-r1-0",
-                          "CreatePod demo-cpu-r2-1", "SetDraining", "Event RolloutComplete"));
+  EXPECT_THAT(
+      world.Settle(),
+      ElementsAre("DeletePod demo-cpu-r1-0",
+                  "IssueCertificates demo-cpu-r1-0 demo-cpu-r1-1 demo-cpu-r2-0 demo-head-r1-0 demo-router-r1-0",
+                  "CreatePod demo-cpu-r2-0", "SetDraining", "SetDraining demo-cpu-r1-1", "DeletePod demo-cpu-r1-1",
+                  "IssueCertificates demo-cpu-r1-1 demo-cpu-r2-0 demo-cpu-r2-1 demo-head-r1-0 demo-router-r1-0",
+                  "CreatePod demo-cpu-r2-1", "SetDraining", "Event RolloutComplete"));
 }
 
 TEST(PlanTest, ARevertInMidRolloutKeepsWhatServes) {
@@ -393,6 +393,7 @@ TEST(PlanTest, TakesAServiceBackThatAnotherChanged) {
   World world = Settled(Spec(2));
   world.services.at("demo")["spec"]["ports"][0]["targetPort"] = 1;
   world.disruption_budgets.at("demo-cpu")["spec"]["minAvailable"] = 0;
+  for (const Step& step : world.Plan(world.Observe()).steps) EXPECT_EQ(step.uid, "uid-" + step.name);  // by force
   EXPECT_THAT(world.Settle(), ElementsAre("ApplyService demo", "ApplyDisruptionBudget demo-cpu"));
   world.services.at("demo")["spec"]["clusterIP"] = "10.0.0.1";  // the API server's
   EXPECT_THAT(world.Settle(), IsEmpty());

@@ -101,8 +101,8 @@ absl::Duration ReplacementDelay(size_t failures) {
   return std::min(kFirst * (int64_t{1} << std::min<size_t>(failures - 2, 10)), kLongest);
 }
 
-PodChanges PlanPods(const ObservedCluster& cluster, const PodKind& kind,
-                    const std::map<std::string, uint32_t>& numbers, absl::Time now, std::set<std::string>* taken) {
+PodChanges PlanPods(const ObservedCluster& cluster, const PodKind& kind, const std::map<std::string, uint32_t>& numbers,
+                    absl::Time now, std::set<std::string>* taken) {
   return PodPlanner(cluster, kind, numbers, now, taken).Plan();
 }
 

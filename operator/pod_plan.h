@@ -42,8 +42,8 @@ struct PodChanges {
 };
 
 // `numbers`: of revisions, by hash. `taken`: names that are in use; those of new pods are added.
-PodChanges PlanPods(const ObservedCluster& cluster, const PodKind& kind,
-                    const std::map<std::string, uint32_t>& numbers, absl::Time now, std::set<std::string>* taken);
+PodChanges PlanPods(const ObservedCluster& cluster, const PodKind& kind, const std::map<std::string, uint32_t>& numbers,
+                    absl::Time now, std::set<std::string>* taken);
 
 // How long after the creation of the last of `failures` failed pods their place stays empty.
 absl::Duration ReplacementDelay(size_t failures);

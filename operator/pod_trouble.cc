@@ -21,7 +21,8 @@ constexpr size_t kMaxBytes = 300;
 // One line, cut at a character's start.
 std::string Shorten(absl::string_view text) {
   std::string line(absl::StripAsciiWhitespace(text));
-  std::replace_if(line.begin(), line.end(), [](unsigned char c) { return c < 0x20; }, ' ');
+  std::replace_if(
+      line.begin(), line.end(), [](unsigned char c) { return c < 0x20; }, ' ');
   if (line.size() <= kMaxBytes) return line;
   size_t end = kMaxBytes - 3;
   while (end > 0 && (static_cast<unsigned char>(line[end]) & 0xc0) == 0x80) --end;

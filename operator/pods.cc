@@ -142,8 +142,7 @@ json BuildContainer(const ObservedCluster& cluster, const PodRequest& request, j
   // A program's last line says why it ended: the status tells of it.
   if (!container.contains("terminationMessagePolicy")) container["terminationMessagePolicy"] = "FallbackToLogsOnError";
   container["env"] = MergedList(json::array({pod_ip}), Members(container, "env", json::array()), "name");
-  container["ports"] =
-      MergedList(ContainerPorts(role), Members(container, "ports", json::array()), "containerPort");
+  container["ports"] = MergedList(ContainerPorts(role), Members(container, "ports", json::array()), "containerPort");
   json mounts = json::array({{{"name", kTlsVolume}, {"mountPath", kTlsFolderInPod}, {"readOnly", true}}});
   if (role == PodRole::kWorker) mounts.push_back({{"name", kScratchVolume}, {"mountPath", "/tmp"}});
   // A volume that the user mounts at /tmp is meant.
@@ -169,9 +168,9 @@ json BuildVolumes(const ObservedCluster& cluster, const PodRequest& request) {
   const json items = json::array({{{"key", absl::StrCat(request.name, ".crt")}, {"path", "tls.crt"}},
                                   {{"key", absl::StrCat(request.name, ".key")}, {"path", "tls.key"}},
                                   {{"key", "ca.crt"}, {"path", "ca.crt"}}});
-  json volumes = json::array(
-      {{{"name", kTlsVolume},
-        {"secret", {{"secretName", TlsSecretName(cluster)}, {"items", items}, {"defaultMode", 0440}}}}});
+  json volumes =
+      json::array({{{"name", kTlsVolume},
+                    {"secret", {{"secretName", TlsSecretName(cluster)}, {"items", items}, {"defaultMode", 0440}}}}});
   if (request.place.role == PodRole::kWorker) {
     volumes.push_back({{"name", kScratchVolume}, {"emptyDir", {{"sizeLimit", "256Mi"}}}});
   }
@@ -192,8 +191,7 @@ json BuildLabels(const ObservedCluster& cluster, const PodRequest& request) {
 
 // Ranks of one group near each other: shared memory on one host, short ways between hosts.
 json NearTheirLike(const json& labels) {
-  const json selector = {
-      {"matchLabels", {{kClusterLabel, labels[kClusterLabel]}, {kHashLabel, labels[kHashLabel]}}}};
+  const json selector = {{"matchLabels", {{kClusterLabel, labels[kClusterLabel]}, {kHashLabel, labels[kHashLabel]}}}};
   json terms = json::array();
   const auto prefer = [&](int weight, const char* topology) {
     terms.push_back(

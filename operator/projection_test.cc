@@ -61,8 +61,9 @@ TEST(ProjectionTest, KeepsWhatPlanningReadsOfAPod) {
 }
 
 TEST(ProjectionTest, AnythingButAPodOfOursIsNone) {
-  for (const json& other : {json::object(), json("text"), json::parse(R"({"metadata": {"labels": {"slmmesh.io/role": 7}}})"),
-                            json::parse(R"({"metadata": [], "status": "x", "spec": 1})")}) {
+  for (const json& other :
+       {json::object(), json("text"), json::parse(R"({"metadata": {"labels": {"slmmesh.io/role": 7}}})"),
+        json::parse(R"({"metadata": [], "status": "x", "spec": 1})")}) {
     EXPECT_FALSE(ProjectPod(other).has_value());
     EXPECT_EQ(OwningClusterKey(other), "");
     EXPECT_EQ(ControllerUid(other), "");
@@ -73,7 +74,8 @@ TEST(ProjectionTest, AnythingButAPodOfOursIsNone) {
 
 TEST(PodTroubleTest, ImagesThatCannotBePulled) {
   const std::string long_message =
-      "Back-off pulling image \"registry/worker:9\": ErrImagePull: rpc error: code = NotFound desc = failed to pull and "
+      "Back-off pulling image \"registry/worker:9\": ErrImagePull: rpc error: code = NotFound desc = failed to pull "
+      "and "
       "unpack image: failed to resolve reference: registry/worker:9: not found";
   EXPECT_EQ(PodTrouble(Pod(Waiting("ErrImagePull", "rpc error: ... not found"))),
             "image registry/worker:9 cannot be pulled: not found");
@@ -105,14 +107,15 @@ TEST(PodTroubleTest, ContainersThatEnd) {
 }
 
 TEST(PodTroubleTest, SchedulersReasonInPlainWords) {
-  json pod = Pod({{"phase", "Pending"},
-                  {"conditions",
-                   {{{"type", "PodScheduled"},
-                     {"status", "False"},
-                     {"reason", "Unschedulable"},
-                     {"message",
-                      "0/3 nodes are available: 1 Insufficient memory, 1 node(s) didn't match Pod's node "
-                      "affinity/selector, 1 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available: none."}}}}});
+  json pod =
+      Pod({{"phase", "Pending"},
+           {"conditions",
+            {{{"type", "PodScheduled"},
+              {"status", "False"},
+              {"reason", "Unschedulable"},
+              {"message",
+               "0/3 nodes are available: 1 Insufficient memory, 1 node(s) didn't match Pod's node "
+               "affinity/selector, 1 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available: none."}}}}});
   pod["spec"] = json::object();
   EXPECT_EQ(PodTrouble(pod),
             "no node can take it: 1 without enough memory, 1 not matching its node selector, 1 without enough "

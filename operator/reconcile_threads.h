@@ -26,7 +26,7 @@ class ReconcileThreads {
     int threads = 16;
     bool adopt_rayclusters = false;
     std::vector<std::string> watch_namespaces;  // for those
-    std::function<bool()> synced;  // the cache is whole: not before is anything decided
+    std::function<bool()> synced;               // the cache is whole: not before is anything decided
   };
   // Each cluster gets a pass, once the cache is whole.
   static std::shared_ptr<ReconcileThreads> Start(Options options);

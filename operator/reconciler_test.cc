@@ -45,7 +45,7 @@ class ReconcilerTest : public testing::Test {
     });
   }
 
-  void Plan(Reconciler::Planner planner) {
+  void Plan(const Reconciler::Planner& planner) {
     reconciler_ = std::make_unique<Reconciler>(
         Reconciler::Options{{&client_, &cache_, certificates_, &tables_, &events_, &metrics_},
                             {},
@@ -55,7 +55,7 @@ class ReconcilerTest : public testing::Test {
                             [this] { return is_burst_; }});
   }
   // Steps in the first pass; nothing afterwards.
-  void PlanOnce(std::vector<Step> steps) {
+  void PlanOnce(const std::vector<Step>& steps) {
     Plan([this, steps](const Observed& observed, const OperatorSettings&, absl::Time) {
       ClusterPlan plan;
       if (plans_++ == 0) plan.steps = steps;

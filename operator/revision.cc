@@ -60,7 +60,8 @@ void Trim(uint32_t limit, const std::vector<ObservedPod>& pods, std::vector<v1::
   for (const ObservedPod& pod : pods) {
     if (IsPresent(pod)) hashes_in_use.insert(pod.hash);
   }
-  const auto proven = std::find_if(history->rbegin(), history->rend(), [](const auto& other) { return other.served(); });
+  const auto proven =
+      std::find_if(history->rbegin(), history->rend(), [](const auto& other) { return other.served(); });
   const size_t proven_index = static_cast<size_t>(history->rend() - proven) - 1;  // past the end: none
   std::vector<v1::Revision> kept;
   size_t surplus = history->size() > limit ? history->size() - limit : 0;

@@ -1,6 +1,6 @@
 // Revisions: what the cluster's pods are made from, over time. status.history keeps them, oldest first; the newest is
-// what is wanted. Each role's pods have a hash of their own, so that a change rolls out to those alone whom it concerns.
-// Replicas, groups, autoscaling, rollout and service settings make no revision. Pure.
+// what is wanted. Each role's pods have a hash of their own, so that a change rolls out to those alone whom it
+// concerns. Replicas, groups, autoscaling, rollout and service settings make no revision. Pure.
 #pragma once
 
 #include <map>

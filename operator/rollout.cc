@@ -69,7 +69,8 @@ class RolloutPlanner {
     if (!unit.may_serve && IsProven(unit)) --could_serve_;
   }
 
-  // More of the wanted ones than wanted: some were added before the number was lowered, or pods without a seat are left.
+  // More of the wanted ones than wanted: some were added before the number was lowered, or pods without a seat are
+  // left.
   void RemoveSurplus() {
     size_t kept = static_cast<size_t>(
         std::count_if(units_.begin(), units_.end(), [](const Unit& unit) { return unit.is_wanted; }));
@@ -96,9 +97,8 @@ class RolloutPlanner {
   }
 
   uint32_t CountWanted() const {
-    const uint32_t old = lost_ + static_cast<uint32_t>(std::count_if(units_.begin(), units_.end(), [](const Unit& unit) {
-                           return !unit.is_wanted;
-                         }));
+    const uint32_t old = lost_ + static_cast<uint32_t>(std::count_if(units_.begin(), units_.end(),
+                                                                     [](const Unit& unit) { return !unit.is_wanted; }));
     const uint32_t room = rules_.wanted + rules_.surge > old ? rules_.wanted + rules_.surge - old : 0;
     uint32_t count = std::min(rules_.wanted, std::max(kept_, room));
     if (rules_.is_frozen && old > 0) count = std::min(count, std::max(kept_, 1u));

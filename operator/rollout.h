@@ -16,8 +16,8 @@ struct RolloutRules {
   uint32_t wanted = 0;       // units
   uint32_t surge = 1;        // above `wanted`, while units are exchanged
   uint32_t unavailable = 0;  // below it; surge 0 means at least 1
-  // Of the revision that served last, as long as none of the wanted one has: while too little serves, its units are made
-  // again. Other units that do not serve are just in the way. Empty: there is none.
+  // Of the revision that served last, as long as none of the wanted one has: while too little serves, its units are
+  // made again. Other units that do not serve are just in the way. Empty: there is none.
   std::string proven_hash;
   // The deadline for progress has passed: no further unit is begun. The floor keeps what serves.
   bool is_frozen = false;

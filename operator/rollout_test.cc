@@ -10,9 +10,9 @@
 namespace slmmesh {
 namespace {
 
-// Units in one letter each: what is wanted in capitals. S s: serves, r: ready, though no router says so, D d: serves and
-// drains, L l: does not serve (yet); a number of requests may follow. Old ones are of the proven revision, or of one in
-// between with an apostrophe before them.
+// Units in one letter each: what is wanted in capitals. S s: serves, r: ready, though no router says so, D d: serves
+// and drains, L l: does not serve (yet); a number of requests may follow. Old ones are of the proven revision, or of
+// one in between with an apostrophe before them.
 class Units {
  public:
   explicit Units(const std::string& text) {
@@ -62,16 +62,16 @@ struct Case {
 TEST(RolloutTest, Decides) {
   const Case cases[] = {
       // Nothing to do, creation, scaling.
-      {"", 2, 1, 0, "", 1, 2},            // what is proven comes first
+      {"", 2, 1, 0, "", 1, 2},  // what is proven comes first
       {"SS", 2, 1, 0, "..", 2, 0},
-      {"SSS", 2, 1, 0, "..x", 2, 0},      // the newest
-      {"S5S9S", 2, 1, 0, "..x", 2, 0},    // the least busy
+      {"SSS", 2, 1, 0, "..x", 2, 0},    // the newest
+      {"S5S9S", 2, 1, 0, "..x", 2, 0},  // the least busy
       {"S1SS9", 2, 1, 0, ".x.", 2, 0},
-      {"SLS", 2, 1, 0, ".x.", 2, 0},      // what does not serve first
-      {"SDS", 2, 1, 0, ".x.", 2, 0},      // what is on its way already
-      {"SDS", 3, 1, 0, "...", 3, 0},      // wanted again: it comes back
+      {"SLS", 2, 1, 0, ".x.", 2, 0},  // what does not serve first
+      {"SDS", 2, 1, 0, ".x.", 2, 0},  // what is on its way already
+      {"SDS", 3, 1, 0, "...", 3, 0},  // wanted again: it comes back
       {"SS", 0, 1, 0, "xx", 0, 0},
-      {"rrr", 2, 1, 0, "...", 0, 3},      // no router speaks: nothing that may serve goes
+      {"rrr", 2, 1, 0, "...", 0, 3},  // no router speaks: nothing that may serve goes
       // Surge.
       {"ss", 2, 1, 0, "..", 1, 2},
       {"ssL", 2, 1, 0, "...", 1, 2},
@@ -86,12 +86,12 @@ TEST(RolloutTest, Decides) {
       {"ds", 2, 0, 1, "x.", 0, 1},
       {"s", 2, 0, 1, ".", 1, 1},
       {"sS", 2, 0, 1, "x.", 1, 0},
-      {"ss", 2, 0, 0, "x.", 0, 1},        // surge 0 means one may be away
+      {"ss", 2, 0, 0, "x.", 0, 1},  // surge 0 means one may be away
       // Something breaks meanwhile.
-      {"dsL", 2, 1, 0, "...", 1, 2},      // the new one is gone again: the old one comes back
-      {"slL", 2, 1, 0, "...", 1, 2},      // the old one is repaired while too little serves
-      {"slS", 2, 1, 0, ".x.", 1, 1},      // and goes when there is enough
-      {"sL", 2, 1, 0, "..", 1, 2},        // one of the old is gone: made again
+      {"dsL", 2, 1, 0, "...", 1, 2},  // the new one is gone again: the old one comes back
+      {"slL", 2, 1, 0, "...", 1, 2},  // the old one is repaired while too little serves
+      {"slS", 2, 1, 0, ".x.", 1, 1},  // and goes when there is enough
+      {"sL", 2, 1, 0, "..", 1, 2},    // one of the old is gone: made again
       {"llS", 2, 1, 0, "x..", 1, 1},
       // A revision in between that never served goes first, whatever serves.
       {"ss'l", 2, 1, 0, "..x", 0, 2},
@@ -152,12 +152,12 @@ TEST(RolloutTest, ReachesTheEndUnderAnyRules) {
         for (size_t i = 0; i < text.size(); ++i) {
           if (!decision.leaves[i]) next += text[i] == 'L' ? 'S' : text[i];
         }
-        const auto serving = static_cast<uint32_t>(
-            std::count_if(next.begin(), next.end(), [](char c) { return c == 's' || c == 'S'; }));
+        const auto serving =
+            static_cast<uint32_t>(std::count_if(next.begin(), next.end(), [](char c) { return c == 's' || c == 'S'; }));
         EXPECT_GE(serving, FloorOf(rules)) << text;
         EXPECT_LE(text.size(), 4 + surge) << text;
-        auto wanted = static_cast<uint32_t>(
-            std::count_if(next.begin(), next.end(), [](char c) { return c == 'L' || c == 'S'; }));
+        auto wanted =
+            static_cast<uint32_t>(std::count_if(next.begin(), next.end(), [](char c) { return c == 'L' || c == 'S'; }));
         for (; wanted < decision.wanted_units; ++wanted) next += 'L';
         text = next;
       }

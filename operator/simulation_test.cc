@@ -1,6 +1,6 @@
-// The plan in a world that goes wrong: caches that lag and mix up the order, lost writes, crashes between any two steps,
-// clocks that jump, pods, heads and routers that die, specs that change all the time. Whatever the seed: no step takes
-// serving groups below the floor or cuts off answers, and once the dice rest, exactly what is wanted is there.
+// The plan in a world that goes wrong: caches that lag and mix up the order, lost writes, crashes between any two
+// steps, clocks that jump, pods, heads and routers that die, specs that change all the time. Whatever the seed: no step
+// takes serving groups below the floor or cuts off answers, and once the dice rest, exactly what is wanted is there.
 // SLMMESH_SIMULATION_SEEDS=N runs N seeds, SLMMESH_SIMULATION_FIRST=N starts at seed N.
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
@@ -208,7 +208,8 @@ class Simulation {
     if (!is_news || (!is_calm && Chance(0.05))) return;
     world_.WriteStatus(plan.status);
     ++steps_;
-    cluster_->Update([this] { return std::make_shared<ObservedCluster>(world_.cluster); }, true);  // the answer to a write is what it made
+    cluster_->Update([this] { return std::make_shared<ObservedCluster>(world_.cluster); },
+                     true);  // the answer to a write is what it made
   }
 
   bool Act(const ObservedCluster& cluster, const ClusterPlan& plan, const Step& step) {
@@ -228,7 +229,8 @@ class Simulation {
   void CheckFloor(const ObservedCluster& cluster, const v1::WorkerGroupStatus& group, uint32_t before,
                   const Step& step) {
     const v1::RolloutSpec& rollout = cluster.spec.rollout();
-    const uint32_t below = rollout.max_surge() == 0 ? std::max(rollout.max_unavailable(), 1u) : rollout.max_unavailable();
+    const uint32_t below =
+        rollout.max_surge() == 0 ? std::max(rollout.max_unavailable(), 1u) : rollout.max_unavailable();
     const uint32_t floor = group.wanted_groups() > below ? group.wanted_groups() - below : 0;
     const uint32_t after = world_.CountServing(group.group_name());
     uint32_t unknown = 0;
@@ -237,8 +239,8 @@ class Simulation {
     }
     const bool lost_one = world_.CountServing(group.group_name(), kUnknowing) < before;
     if (lost_one && after + unknown < floor) {
-      Problem(absl::StrCat(step.ToString(), " leaves ", after, " groups of ", group.group_name(), " serving, the floor is ",
-                           floor));
+      Problem(absl::StrCat(step.ToString(), " leaves ", after, " groups of ", group.group_name(),
+                           " serving, the floor is ", floor));
     }
   }
 

@@ -16,12 +16,12 @@ struct Unit {
   uint32_t size = 1;                     // that many make it whole
   std::string hash;
   uint32_t revision = 0;
-  bool is_wanted = false;   // made from what is wanted now
-  bool is_routable = false; // whole, and a router says it can send there
-  bool may_serve = false;   // one of its pods is ready: perhaps a router that we do not hear of uses it
-  bool is_draining = false; // on its way out already
-  bool has_started = true;  // false: all pods wait for their first start; nothing is lost with them
-  uint32_t load = 0;        // requests
+  bool is_wanted = false;            // made from what is wanted now
+  bool is_routable = false;          // whole, and a router says it can send there
+  bool may_serve = false;            // one of its pods is ready: perhaps a router that we do not hear of uses it
+  bool is_draining = false;          // on its way out already
+  bool has_started = true;           // false: all pods wait for their first start; nothing is lost with them
+  uint32_t load = 0;                 // requests
   const v1::Group* group = nullptr;  // of the table; null: no seats, as far as we know
 
   bool is_whole() const { return pods.size() >= size; }

@@ -57,5 +57,7 @@ if [ "$what" = all ]; then
   done
   build helm helm.sh/helm/v3/cmd/helm helm "-X helm.sh/helm/v3/internal/version.version=v3.19.0"
   build coredns github.com/coredns/coredns coredns
+  # Debian's Prometheus cannot discover pods: it is built without the Kubernetes client.
+  build prometheus github.com/prometheus/prometheus/cmd/prometheus prometheus
 fi
 echo "$folder"

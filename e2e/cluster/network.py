@@ -68,11 +68,15 @@ class Network:
         return subprocess.run(["nsenter", f"--net=/run/netns/{namespace}", *map(str, command)], check=check, **options)
 
     def cut_off_api_server(self):
-        """Nodes and pods cannot reach the API server until join_api_server(); running connections hang, as in life."""
+        """Nodes and pods cannot reach the API server, nor it them, until join_api_server(); connections hang, as in life."""
         rules = f"""table inet cut {{
   chain input {{
     type filter hook input priority 0
     ip saddr {{ 10.77.0.10-10.77.0.99, {self.POD_RANGE} }} tcp dport 6443 drop
+  }}
+  chain output {{
+    type filter hook output priority 0
+    ip daddr {{ 10.77.0.10-10.77.0.99, {self.POD_RANGE} }} tcp sport 6443 drop
   }}
 }}
 """

@@ -103,9 +103,9 @@ void World::Tick(absl::Duration time) {
     }
     if (pod.seen.role != PodRole::kWorker) continue;
     pod.seen.ready = runs && std::any_of(groups.begin(), groups.end(), [&, &name = name](const auto& entry) {
-      const auto& seats = entry.second.seats;
-      return std::find(seats.begin(), seats.end(), name) != seats.end() && GroupServes(entry.second);
-    });
+                       const auto& seats = entry.second.seats;
+                       return std::find(seats.begin(), seats.end(), name) != seats.end() && GroupServes(entry.second);
+                     });
   }
 }
 
@@ -229,8 +229,8 @@ void World::RunRouters() {
     auto& routable = routable_[name];
     for (auto entry = routable.begin(); entry != routable.end();) {
       const auto group = groups.find(entry->first);
-      const bool goes_on = group != groups.end() && group->second.epoch == entry->second && GroupServes(group->second) &&
-                           !(has_table && IsDraining(group->second));
+      const bool goes_on = group != groups.end() && group->second.epoch == entry->second &&
+                           GroupServes(group->second) && !(has_table && IsDraining(group->second));
       entry = goes_on ? std::next(entry) : routable.erase(entry);
     }
     if (!has_table) continue;
@@ -243,9 +243,8 @@ void World::RunRouters() {
     entry = pod != pods.end() && Runs(pod->second.seen) ? std::next(entry) : routable_.erase(entry);
   }
   for (auto& [id, group] : groups) {
-    const bool is_listed = std::any_of(routable_.begin(), routable_.end(), [&id = id](const auto& router) {
-      return router.second.count(id) > 0;
-    });
+    const bool is_listed = std::any_of(routable_.begin(), routable_.end(),
+                                       [&id = id](const auto& router) { return router.second.count(id) > 0; });
     if (is_listed) group.listed_at = now;
     const bool is_done = !GroupServes(group) || (!is_listed && now - group.listed_at >= answer_time);
     group.requests = is_listed ? busy_requests : is_done ? 0 : group.requests;

@@ -83,25 +83,34 @@ def wait_until_quiet(server):
             return
 
 
+class Cpu:
+    """CPU seconds of all that take part, and of the rest of the machine, from here on."""
+
+    def __init__(self, server, **pids):
+        self._pids = {**pids, "api_server": server.server.pid(), "etcd": server.etcd.pid(), "this_client": os.getpid()}
+        self._busy_start = busy_seconds()
+        self._start = {name: cpu_seconds(pid) for name, pid in self._pids.items()}
+
+    def seconds(self):
+        used = {name: round(cpu_seconds(pid) - self._start[name], 2) for name, pid in self._pids.items()}
+        used["others"] = round(max(0.0, busy_seconds() - self._busy_start - sum(used.values())), 2)
+        return used
+
+
 class Usage:
-    """CPU seconds of all that take part, and memory, API calls and passes of the operator, from here on."""
+    """What the operator uses, calls and does from here on."""
 
     def __init__(self, server, operator):
         self.operator = operator
-        self.pids = {"operator": operator.process.pid(), "api_server": server.server.pid(), "etcd": server.etcd.pid(),
-                     "this_client": os.getpid()}
         self.metrics_start = operator.metrics()
         self.start = time.monotonic()
-        self.busy_start = busy_seconds()
-        self.cpu_start = {name: cpu_seconds(pid) for name, pid in self.pids.items()}
+        self.cpu = Cpu(server, operator=operator.process.pid())
 
     def cpu_s(self):
-        used = {name: round(cpu_seconds(pid) - self.cpu_start[name], 2) for name, pid in self.pids.items()}
-        used["others"] = round(max(0.0, busy_seconds() - self.busy_start - sum(used.values())), 2)
-        return used
+        return self.cpu.seconds()
 
     def rss_kb(self):
-        status = pathlib.Path(f"/proc/{self.pids['operator']}/status").read_text()
+        status = pathlib.Path(f"/proc/{self.operator.process.pid()}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
     def delta(self):
@@ -172,10 +181,10 @@ class Bench:
 
     def patch(self, rounds, at_once, pause_s):
         """Scales `at_once` other clusters from one serving group to two, every `pause_s`."""
-        to_first, to_both, asked_in = [], [], []
+        to_first, to_both, asked_in, all_in = [], [], [], []
         usage = Usage(self.server, self.operator)
-        for i in range(rounds):
-            names = [self.names[(i * at_once + j) % len(self.names)] for j in range(at_once)]
+        for i in range(min(rounds, len(self.names) // at_once)):
+            names = self.names[i * at_once:(i + 1) * at_once]
             start = time.monotonic()
             asked = self._timed(lambda n: self.api.merge(f"{CLUSTERS.format(NAMESPACE)}/{n}", {"spec": {"groups": 2}}), names)
             wait_until(lambda: len(self.watch.since(start)) >= 2 * at_once, f"{2 * at_once} more pods", WAIT_S)
@@ -185,10 +194,11 @@ class Bench:
             to_first += [min(seen[n]) - asked[n] for n in names]
             to_both += [max(seen[n]) - asked[n] for n in names]
             asked_in.append(max(asked.values()) - start)
+            all_in.append(max(map(max, seen.values())) - start)
             threading.Event().wait(max(0.0, pause_s - (time.monotonic() - start)))
         delta = usage.delta()
-        return {"clusters": len(to_both), "asked_in_s": round(max(asked_in), 2), "to_first_pod": spread(to_first),
-                "to_both_pods": spread(to_both), "reconcile": Usage.reconcile(delta),
+        return {"clusters": len(to_both), "asked_in_s": round(max(asked_in), 2), "all_in_s": round(max(all_in), 2),
+                "to_first_pod": spread(to_first), "to_both_pods": spread(to_both), "reconcile": Usage.reconcile(delta),
                 "api_calls_per_cluster": round(Usage.calls(delta) / len(to_both), 2), "cpu_s": usage.cpu_s()}
 
     def delete(self, count):
@@ -245,12 +255,16 @@ class Bench:
             if name in objects and len(objects[name]) < OBJECTS_OF_A_CLUSTER:
                 objects[name].append((path.format("bare"), self._as_new(item)))
         start = time.monotonic()
-        cpu = cpu_seconds(self.server.server.pid())
+        cpu = Cpu(self.server)
         with concurrent.futures.ThreadPoolExecutor(OPERATOR_THREADS) as pool:
             list(pool.map(self._make_bare, names, objects.values()))
-        took = time.monotonic() - start
-        return {"clusters": count, "clusters_per_s": round(count / took, 1),
-                "api_server_cpu_s": round(cpu_seconds(self.server.server.pid()) - cpu, 2)}
+            took = time.monotonic() - start
+            cpu_s = cpu.seconds()
+            some = names[:min(50, count)]
+            start = time.monotonic()
+            list(pool.map(self._scale_bare, some, objects.values()))
+        return {"clusters": count, "clusters_per_s": round(count / took, 1), "cpu_s": cpu_s,
+                f"scale_{len(some)}_s": round(time.monotonic() - start, 2)}
 
     @staticmethod
     def _as_new(item):
@@ -264,6 +278,15 @@ class Bench:
             self.api.create(path, item)
         path, cluster = objects[0]
         self.api.merge(f"{path}/{name}/status", {"status": cluster["status"]})
+
+    def _scale_bare(self, name, objects):
+        """What has to be done until two pods more are there: the spec, their certificates, they themselves."""
+        (clusters, _), (secrets, secret), *_, (pods, pod) = objects
+        self.api.merge(f"{clusters}/{name}", {"spec": {"groups": 2}})
+        self.api.merge(f"{secrets}/{secret['metadata']['name']}", {"data": {
+            f"more-{key}": value for key, value in list(secret["data"].items())[-4:]}})
+        for i in range(2):
+            self.api.create(pods, {**pod, "metadata": {**pod["metadata"], "name": f"{name}-more-{i}"}})
 
 
 def flat(value, prefix=""):

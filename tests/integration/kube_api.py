@@ -10,6 +10,7 @@ import ssl
 import sys
 import tempfile
 import threading
+import time
 import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -20,6 +21,7 @@ from processes import Process, wait_until  # noqa: E402
 MANIFESTS = ROOT / "deploy/kustomize"
 CRD = ROOT / "deploy/crds/slmmesh.io_inferenceclusters.yaml"
 OPERATOR_NAMESPACE = "slm-system"
+LONGEST_IDLE_S = 30  # an API server ends connections that nobody uses
 CLUSTERS = "/apis/slmmesh.io/v1alpha1/namespaces/{}/inferenceclusters"
 PODS = "/api/v1/namespaces/{}/pods"
 
@@ -59,8 +61,10 @@ class KubeApi:
         return http.client.HTTPSConnection(self.address, context=self._tls, timeout=30)
 
     def call(self, method, path, body=None, content_type="application/json"):
-        if not hasattr(self._local, "connection"):
+        now = time.monotonic()
+        if now - getattr(self._local, "used", 0) > LONGEST_IDLE_S or not hasattr(self._local, "connection"):
             self._local.connection = self.connect()
+        self._local.used = now
         connection = self._local.connection
         connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": content_type})
         response = connection.getresponse()

@@ -6,6 +6,7 @@ usage: tidy.py BUILD [FILE …]     (FILE: .cc files; all that are built when ab
 
 import concurrent.futures
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -40,6 +41,14 @@ def fingerprint(files):
     return digest.hexdigest()
 
 
+def without_precompiled_headers(build, folder):
+    """clang cannot read g++'s, and what a source includes by itself is what is looked at."""
+    commands = json.loads((pathlib.Path(build) / "compile_commands.json").read_text())
+    for command in commands:
+        command["command"] = re.sub(r" -fpch-preprocess| -include \S*cmake_pch\.hxx", "", command["command"])
+    (folder / "compile_commands.json").write_text(json.dumps(commands))
+
+
 def main():
     build = os.path.abspath(sys.argv[1])
     wanted = sys.argv[2:] or run("git", "ls-files", "-co", "--exclude-standard", "*.cc").stdout.split()
@@ -50,13 +59,14 @@ def main():
         sys.exit("tidy: not built yet, so nobody knows how to read them: " + " ".join(unbuilt))
     stamps = pathlib.Path(build) / "tidy"
     stamps.mkdir(exist_ok=True)
+    without_precompiled_headers(build, stamps)
 
     def look(source):
         stamp = stamps / re.sub(r"\W", "_", os.path.relpath(source, ROOT))
         key = fingerprint(headers[source] + [str(ROOT / ".clang-tidy")])
         if stamp.exists() and stamp.read_text() == key:
             return None
-        result = run("clang-tidy", "-p", build, "--quiet", source)
+        result = run("clang-tidy", "-p", str(stamps), "--quiet", source)
         if result.returncode != 0:
             return result.stdout
         stamp.write_text(key)

@@ -68,7 +68,7 @@ def main():
         return 0
     results = [run_ctest(options.build, all_labels=not (options.fast or options.unit))]
     if not options.unit:
-        results.append(run_pytest(options.build, ["tidy"] if options.fast else ["tidy", "chart", "integration"]))
+        results.append(run_pytest(options.build, ["tidy"] if options.fast else ["tidy", "chart", "images", "integration"]))
     passed, failed, skipped = (sum(column) for column in zip(*results))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0

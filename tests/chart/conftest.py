@@ -7,11 +7,10 @@ import sys
 import pytest
 import yaml
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from sources import CRD, ROOT
+
 sys.path.insert(0, str(ROOT / "e2e/cluster"))
 from apiserver import ApiServer
-
-CRD = ROOT / "deploy/crds/slmmesh.io_inferenceclusters.yaml"
 
 
 def built_programs(*names):

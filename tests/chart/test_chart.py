@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from conftest import ROOT
+from sources import ROOT
 
 CHART = ROOT / "helm/slm-mesh"
 

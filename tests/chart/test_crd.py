@@ -10,7 +10,7 @@ import subprocess
 import pytest
 import yaml
 
-from conftest import CRD, ROOT
+from sources import CRD, ROOT
 
 TABLE = yaml.safe_load((pathlib.Path(__file__).parent / "refusals.yaml").read_text())
 

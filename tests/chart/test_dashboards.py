@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from conftest import ROOT
+from sources import ROOT
 
 SOURCES = ["worker/server/worker_metrics.cc", "router/metrics.cc", "head/head_metrics.cc", "operator/operator_metrics.cc"]
 DASHBOARDS = sorted((ROOT / "deploy/dashboards").glob("*.json"))

@@ -9,6 +9,7 @@ import argparse
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,6 +61,7 @@ def main():
         sys.exit("e2e/run.py: network namespaces and containerd need root: sudo make e2e")
     build = options.build.resolve()
     begin = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # takes the cluster down, as any other end does
     prepare(build)
     say(begin, "programs and images are built")
 

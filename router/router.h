@@ -31,7 +31,7 @@ struct RouterOptions {
   absl::Duration request_timeout = absl::Seconds(600);
   absl::Duration wait_for_group = absl::Seconds(5);
   std::string served_model_name;  // known before the first worker; empty: what workers say
-  uint32_t threads = 0;  // 0: one for two cores, 4 at most
+  uint32_t threads = 0;           // 0: one for two cores, 4 at most
 };
 
 // Thread-safe.

@@ -1,6 +1,6 @@
-// absl::Mutex for ThreadSanitizer. Debian's abseil is not instrumented, so TSan would not see what its mutexes order and
-// would report every use of them as a race. Linked into each program of a TSan build, these definitions take the place of
-// the library's: the same contract on pthread's mutex and condition variable, which TSan knows.
+// absl::Mutex for ThreadSanitizer. Debian's abseil is not instrumented, so TSan would not see what its mutexes order
+// and would report every use of them as a race. Linked into each program of a TSan build, these definitions take the
+// place of the library's: the same contract on pthread's mutex and condition variable, which TSan knows.
 #include <algorithm>
 #include <atomic>
 #include <chrono>

@@ -16,7 +16,7 @@
 
 namespace slmmesh {
 
-enum class TensorType { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
+enum class TensorType { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ4_K, kQ5_K, kQ6_K };
 
 // A tensor as it lies in a mapped file. Row-major; shape[0] is the slowest (rows). Rows are contiguous bytes.
 struct TensorView {

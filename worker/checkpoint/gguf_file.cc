@@ -169,6 +169,12 @@ std::optional<TensorType> TypeOfCode(uint32_t code) {
       return TensorType::kQ4_1;
     case 8:
       return TensorType::kQ8_0;
+    case 12:
+      return TensorType::kQ4_K;
+    case 13:
+      return TensorType::kQ5_K;
+    case 14:
+      return TensorType::kQ6_K;
     case 30:
       return TensorType::kBF16;
     default:
@@ -178,8 +184,8 @@ std::optional<TensorType> TypeOfCode(uint32_t code) {
 
 // For errors only: types that other programs write.
 std::string NameOfCode(uint32_t code) {
-  static constexpr std::pair<uint32_t, const char*> kNames[] = {{6, "Q5_0"},  {7, "Q5_1"},  {9, "Q8_1"},  {10, "Q2_K"},
-                                                                {11, "Q3_K"}, {12, "Q4_K"}, {13, "Q5_K"}, {14, "Q6_K"}};
+  static constexpr std::pair<uint32_t, const char*> kNames[] = {
+      {6, "Q5_0"}, {7, "Q5_1"}, {9, "Q8_1"}, {10, "Q2_K"}, {11, "Q3_K"}};
   for (const auto& [known, name] : kNames) {
     if (known == code) return name;
   }
@@ -213,8 +219,8 @@ absl::StatusOr<TensorInfo> ReadTensorInfo(const std::string& where, Cursor& curs
 
   const std::optional<TensorType> type = TypeOfCode(code);
   if (!type) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(tensor, " has type ", NameOfCode(code), "; expected F32, F16, BF16, Q8_0, Q4_0 or Q4_1"));
+    return absl::InvalidArgumentError(absl::StrCat(tensor, " has type ", NameOfCode(code),
+                                                   "; expected F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K or Q6_K"));
   }
   if (sizes[0] == 0 || sizes[1] == 0 || sizes[0] > kMaxSize || sizes[1] > kMaxSize / sizes[0]) {
     return absl::InvalidArgumentError(
@@ -223,7 +229,7 @@ absl::StatusOr<TensorInfo> ReadTensorInfo(const std::string& where, Cursor& curs
   const uint64_t row_bytes = RowBytes(*type, static_cast<int64_t>(sizes[0]));
   if (row_bytes == 0) {
     return absl::InvalidArgumentError(absl::StrCat(tensor, " has rows of ", sizes[0], " elements; expected a multiple ",
-                                                   "of 32 for type ", TensorTypeName(*type)));
+                                                   "of ", BlockElements(*type), " for type ", TensorTypeName(*type)));
   }
   info.tensor.name = std::string(name);
   info.tensor.type = *type;

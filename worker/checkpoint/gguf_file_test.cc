@@ -101,12 +101,13 @@ TEST(GgufFile, RefusesTensorsThatDoNotFit) {
     return Parse(GgufBuilder().AddTensorInfo("t", code, sizes, offset).Build() + std::string(256, '\0'));
   };
   ASSERT_OK(with_tensor(0, {8, 8}, 0));
-  EXPECT_REFUSED(with_tensor(14, {256}, 0), "`t`", "Q6_K", "F32, F16, BF16, Q8_0, Q4_0 or Q4_1");
+  EXPECT_REFUSED(with_tensor(11, {256}, 0), "`t`", "Q3_K", "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K or Q6_K");
   EXPECT_REFUSED(with_tensor(0, {}, 0), "0 dimensions");
   EXPECT_REFUSED(with_tensor(0, {2, 2, 2}, 0), "3 dimensions");
   EXPECT_REFUSED(with_tensor(0, {0, 4}, 0), "sizes 0 and 4");
   EXPECT_REFUSED(with_tensor(0, {uint64_t{1} << 33, uint64_t{1} << 33}, 0), "sizes");
   EXPECT_REFUSED(with_tensor(8, {33}, 0), "multiple of 32");
+  EXPECT_REFUSED(with_tensor(14, {288}, 0), "multiple of 256");
   EXPECT_REFUSED(with_tensor(0, {8, 8}, 32), "256 bytes at offset 32", "truncated");
   EXPECT_REFUSED(with_tensor(0, {8, 8}, uint64_t{1} << 63), "truncated");
   EXPECT_REFUSED(with_tensor(0, {4}, 8), "offset 8", "multiple of 32");

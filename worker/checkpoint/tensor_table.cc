@@ -27,25 +27,55 @@ const char* TensorTypeName(TensorType type) {
       return "Q4_0";
     case TensorType::kQ4_1:
       return "Q4_1";
+    case TensorType::kQ4_K:
+      return "Q4_K";
+    case TensorType::kQ5_K:
+      return "Q5_K";
+    case TensorType::kQ6_K:
+      return "Q6_K";
   }
   return "unknown";
 }
 
-uint64_t RowBytes(TensorType type, int64_t columns) {
-  const uint64_t count = static_cast<uint64_t>(columns);
-  const uint64_t blocks = count % 32 == 0 ? count / 32 : 0;
+int64_t BlockElements(TensorType type) {
   switch (type) {
     case TensorType::kF32:
-      return count * 4;
     case TensorType::kF16:
     case TensorType::kBF16:
-      return count * 2;
+      return 1;
+    case TensorType::kQ8_0:
+    case TensorType::kQ4_0:
+    case TensorType::kQ4_1:
+      return 32;
+    case TensorType::kQ4_K:
+    case TensorType::kQ5_K:
+    case TensorType::kQ6_K:
+      return 256;
+  }
+  return 1;
+}
+
+uint64_t RowBytes(TensorType type, int64_t columns) {
+  const int64_t elements = BlockElements(type);
+  const uint64_t blocks = columns % elements == 0 ? static_cast<uint64_t>(columns / elements) : 0;
+  switch (type) {
+    case TensorType::kF32:
+      return blocks * 4;
+    case TensorType::kF16:
+    case TensorType::kBF16:
+      return blocks * 2;
     case TensorType::kQ8_0:
       return blocks * 34;
     case TensorType::kQ4_0:
       return blocks * 18;
     case TensorType::kQ4_1:
       return blocks * 20;
+    case TensorType::kQ4_K:
+      return blocks * 144;
+    case TensorType::kQ5_K:
+      return blocks * 176;
+    case TensorType::kQ6_K:
+      return blocks * 210;
   }
   return 0;
 }

@@ -39,6 +39,8 @@ std::vector<std::pair<std::string, std::vector<int64_t>>> ExpectedTensors(const 
 absl::Status CheckTensors(const TensorTable& table, const ModelConfig& config);
 
 const char* TensorTypeName(TensorType type);
+// Elements that are stored together; 1 for floats.
+int64_t BlockElements(TensorType type);
 // Bytes of one row of `columns` elements; 0 if `columns` is not a whole number of blocks.
 uint64_t RowBytes(TensorType type, int64_t columns);
 

@@ -78,6 +78,12 @@ class GgufBuilder {
         return 3;
       case TensorType::kQ8_0:
         return 8;
+      case TensorType::kQ4_K:
+        return 12;
+      case TensorType::kQ5_K:
+        return 13;
+      case TensorType::kQ6_K:
+        return 14;
       case TensorType::kBF16:
         return 30;
     }

@@ -124,7 +124,7 @@ json MergedList(json ours, const json& users, const char* key) {
   return ours;
 }
 
-json Members(const json& object, const char* key, json otherwise) {
+json Members(const json& object, const char* key, const json& otherwise) {
   const auto found = object.find(key);
   return found == object.end() || found->is_null() ? otherwise : *found;
 }

@@ -16,7 +16,7 @@ tools/tidy.py "$build" "$@"
 mapfile -t headers < <(git ls-files -co --exclude-standard '*.h' | grep -v -e '^text/rust/' -e 'vec16.h$')
 echo "headers are self-contained: ${#headers[@]} files"
 printf '%s\n' "${headers[@]}" | xargs -P "$jobs" -I {} \
-  g++ -std=c++20 -fsyntax-only -x c++ -I . -I "$build/proto" -Wno-pragma-once-outside-header {}
+  sh -c 'echo "#include \"{}\"" | g++ -std=c++20 -fsyntax-only -x c++ -DMESH_SOURCE_DIR=\".\" -I . -I "$0/proto" -' "$build"
 
 echo "cargo fmt, clippy"
 (cd text/rust && cargo fmt --check && cargo clippy --quiet --locked --target-dir "../../$build/text-rust-lint" -- -D warnings)

@@ -1,6 +1,8 @@
 """The API server goes, comes, is out of reach, and its watches break."""
 
+import contextlib
 import random
+import signal
 import time
 
 from load import Load
@@ -28,19 +30,28 @@ def test_restart_under_load(mesh, timing):
     assert before < uids(mesh), "no pod was replaced"
 
 
+@contextlib.contextmanager
+def api_server_cut_off(cluster):
+    """From all but the tests. The controller manager, beside it, is frozen: else it would miss the nodes and evict."""
+    cluster.network.cut_off_api_server()
+    cluster.controllers.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        cluster.network.join_api_server()
+        cluster.controllers.signal(signal.SIGCONT)
+
+
 def test_unreachable_for_a_minute(mesh, release, timing):
     """Nodes and pods cannot reach it; a change made meanwhile is acted on afterwards."""
     before = uids(mesh)
     operators = {pod["metadata"]["uid"] for pod in release.pods()}
     with Load(mesh) as load:
         load.wait_for_answers(3)
-        mesh.cluster.network.cut_off_api_server()
-        try:
+        with api_server_cut_off(mesh.cluster):
             mesh.kubectl("scale", f"inferencecluster/{mesh.name}", "--replicas=2")
             time.sleep(60)  # the outage itself
             load.wait_for_answers(3)
-        finally:
-            mesh.cluster.network.join_api_server()
         with timing("API server back after 60 s → the change is acted on"):
             mesh.wait(lambda status: status["workerGroups"][0]["wantedGroups"] == 2, "the operator acts", 90)
         mesh.wait_consistent()

@@ -86,7 +86,7 @@ function(mesh_test)
     math(EXPR A_TIMEOUT "${A_TIMEOUT} * 5")
   endif()
   set_tests_properties(${A_NAME} PROPERTIES TIMEOUT ${A_TIMEOUT} LABELS ${label}
-                       ENVIRONMENT "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/sanitize/thread.supp")
+                       ENVIRONMENT "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/sanitize/thread.supp;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/sanitize/leak.supp")
 endfunction()
 
 # mesh_proto(NAME proto_head PROTO slmmesh/v1/head.proto DEPS proto_sampling [GRPC])

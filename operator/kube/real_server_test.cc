@@ -265,7 +265,8 @@ TEST_F(RealServerTest, SixteenThreadsCreatePodsThatAnInformerSees) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_TRUE(Eventually([&] { return informer.size() == kThreads * kPodsEach; }));
   const double seconds = absl::ToDoubleSeconds(Clock::Real().Now() - begin);
-  EXPECT_EQ(client_->stats().requests - before, static_cast<uint64_t>(kThreads * kPodsEach)) << "one trip each";
+  // One trip each; the informer's first watch may come before or after the count begins.
+  EXPECT_LE(client_->stats().requests - before, static_cast<uint64_t>(kThreads * kPodsEach + 1));
   RecordProperty("pods_per_second", absl::StrCat(kThreads * kPodsEach / seconds));
 }
 

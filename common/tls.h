@@ -26,6 +26,7 @@ class ServerBuilder;
 class Channel;
 }  // namespace grpc
 typedef struct ssl_ctx_st SSL_CTX;
+typedef struct evp_pkey_st EVP_PKEY;
 typedef struct ssl_st SSL;
 
 namespace slmmesh {
@@ -94,9 +95,9 @@ class CertificateAuthority {
   static absl::StatusOr<std::unique_ptr<CertificateAuthority>> FromPem(const std::string& cluster,
                                                                        const std::string& cert_pem,
                                                                        const std::string& key_pem);
-  // A new certificate for a key that is known: all certificates of one key vouch for the same leaves.
-  static absl::StatusOr<std::unique_ptr<CertificateAuthority>> FromKey(const std::string& cluster,
-                                                                       const std::string& key_pem);
+  // A new certificate for a key that is known: all certificates of one key vouch for the same leaves. Keeps a reference
+  // to `key`.
+  static absl::StatusOr<std::unique_ptr<CertificateAuthority>> FromKey(const std::string& cluster, EVP_PKEY* key);
   virtual ~CertificateAuthority() = default;
   virtual const std::string& cert_pem() const = 0;
   virtual std::string key_pem() const = 0;

@@ -141,25 +141,25 @@ class OpensslAuthority : public CertificateAuthority {
 absl::StatusOr<std::unique_ptr<CertificateAuthority>> CertificateAuthority::Create(const std::string& cluster) {
   const PrivateKeyPointer key = NewKey();
   if (key == nullptr) return OpensslError("cannot make a key");
-  ASSIGN_OR_RETURN(const std::string key_pem, KeyToPem(key.get()));
-  return FromKey(cluster, key_pem);
+  return FromKey(cluster, key.get());
 }
 
 absl::StatusOr<std::unique_ptr<CertificateAuthority>> CertificateAuthority::FromKey(const std::string& cluster,
-                                                                                    const std::string& key_pem) {
+                                                                                    EVP_PKEY* key) {
   RETURN_IF_ERROR(CheckName("cluster", cluster, kMaxClusterName, /*dots=*/true));
-  const PrivateKeyPointer key = KeyFromPem(key_pem);
-  if (key == nullptr) return absl::InvalidArgumentError("CA key: not a PEM key");
-  ASSIGN_OR_RETURN(const X509Pointer certificate,
-                   NewCertificate(key.get(), absl::StrCat("slm-mesh CA of ", cluster), kAuthorityValidSeconds));
+  ASSIGN_OR_RETURN(X509Pointer certificate,
+                   NewCertificate(key, absl::StrCat("slm-mesh CA of ", cluster), kAuthorityValidSeconds));
   RETURN_IF_ERROR(
       AddExtension(certificate.get(), certificate.get(), NID_basic_constraints, "critical,CA:TRUE,pathlen:0"));
   RETURN_IF_ERROR(AddExtension(certificate.get(), certificate.get(), NID_key_usage, "critical,keyCertSign,cRLSign"));
   RETURN_IF_ERROR(AddExtension(certificate.get(), certificate.get(), NID_subject_key_identifier, "hash"));
   X509_set_issuer_name(certificate.get(), X509_get_subject_name(certificate.get()));
-  if (X509_sign(certificate.get(), key.get(), EVP_sha256()) == 0) return OpensslError("cannot sign the CA");
-  ASSIGN_OR_RETURN(const std::string cert_pem, CertificateToPem(certificate.get()));
-  return FromPem(cluster, cert_pem, key_pem);
+  if (X509_sign(certificate.get(), key, EVP_sha256()) == 0) return OpensslError("cannot sign the CA");
+  ASSIGN_OR_RETURN(std::string cert_pem, CertificateToPem(certificate.get()));
+  ASSIGN_OR_RETURN(std::string key_pem, KeyToPem(key));
+  EVP_PKEY_up_ref(key);
+  return std::make_unique<OpensslAuthority>(cluster, std::move(certificate), PrivateKeyPointer(key),
+                                            std::move(cert_pem), std::move(key_pem));
 }
 
 absl::StatusOr<std::unique_ptr<CertificateAuthority>> CertificateAuthority::FromPem(const std::string& cluster,

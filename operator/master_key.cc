@@ -85,16 +85,6 @@ absl::StatusOr<PrivateKeyPointer> KeyOfScalar(const EC_GROUP* group, const BIGNU
   return PrivateKeyPointer(key);
 }
 
-absl::StatusOr<std::string> PemOf(EVP_PKEY* key) {
-  const BioPointer bio(BIO_new(BIO_s_secmem()));
-  if (PEM_write_bio_PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
-    return OpensslError("cannot write a key as PEM");
-  }
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio.get(), &data);
-  return std::string(data, static_cast<size_t>(size));
-}
-
 absl::StatusOr<MasterKey> FromSecret(const json& secret, const std::string& place) {
   std::string bytes;
   absl::Time created = absl::UnixEpoch();
@@ -145,8 +135,7 @@ absl::StatusOr<std::unique_ptr<CertificateAuthority>> MasterKey::DeriveAuthority
   OPENSSL_cleanse(bytes, sizeof bytes);
   if (scalar == nullptr) return OpensslError("cannot derive a key");
   ASSIGN_OR_RETURN(const PrivateKeyPointer key, KeyOfScalar(group.get(), scalar.get()));
-  ASSIGN_OR_RETURN(const std::string key_pem, PemOf(key.get()));
-  return CertificateAuthority::FromKey(identity, key_pem);
+  return CertificateAuthority::FromKey(identity, key.get());
 }
 
 }  // namespace slmmesh

@@ -7,6 +7,7 @@ From Python:    with ApiServer(folder) as api: api.kubectl("get", "pods"); api.k
 """
 
 import argparse
+import os
 import pathlib
 import shutil
 import socket
@@ -24,6 +25,15 @@ def build_programs(what):
     """Builds the programs if need be ("api" or "all"); their folder."""
     output = subprocess.run([HERE / "build.sh", what], check=True, stdout=subprocess.PIPE, text=True).stdout
     return pathlib.Path(output.strip().splitlines()[-1])
+
+
+def built_programs(*names):
+    """The newest folder of build.sh that has all of them; None where they are not built."""
+    cache = os.environ.get("SLM_MESH_CLUSTER_CACHE")
+    if not cache:
+        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "slm-mesh/cluster-bin"
+    folders = [folder for folder in pathlib.Path(cache).glob("*") if all((folder / name).exists() for name in names)]
+    return max(folders, key=lambda folder: folder.stat().st_mtime, default=None)
 
 
 def free_ports(count):

@@ -13,22 +13,12 @@
 #include "common/files.h"
 #include "common/log.h"
 #include "common/status.h"
+#include "common/tls_openssl.h"
 
 namespace slmmesh::kube {
 namespace {
 
 constexpr size_t kMaxFileBytes = size_t{1} << 20;
-
-template <auto kFree>
-struct Free {
-  template <typename T>
-  void operator()(T* object) const {
-    kFree(object);
-  }
-};
-using BioPointer = std::unique_ptr<BIO, Free<BIO_free_all>>;
-using X509Pointer = std::unique_ptr<X509, Free<X509_free>>;
-using KeyPointer = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
 
 FileState StateOf(const std::string& path) {
   struct stat info;
@@ -37,10 +27,7 @@ FileState StateOf(const std::string& path) {
 }
 
 absl::Status TlsError(absl::string_view what) {
-  char reason[256] = "no reason given";
-  if (const unsigned long code = ERR_get_error(); code != 0) ERR_error_string_n(code, reason, sizeof reason);
-  ERR_clear_error();
-  return absl::InvalidArgumentError(absl::StrCat(what, ": ", reason));
+  return absl::InvalidArgumentError(OpensslError(std::string(what)).message());
 }
 
 // `pem`, or what the file holds; empty when neither is given.
@@ -81,7 +68,7 @@ absl::Status UseClientCertificate(SSL_CTX* context, const std::string& cert_pem,
     (void)link.release();  // now the context's
   }
   ERR_clear_error();  // the end of the text
-  const KeyPointer key(PEM_read_bio_PrivateKey(BioOf(key_pem).get(), nullptr, NoPassword, nullptr));
+  const PrivateKeyPointer key(PEM_read_bio_PrivateKey(BioOf(key_pem).get(), nullptr, NoPassword, nullptr));
   if (key == nullptr) return TlsError("cannot use the client key (encrypted keys are not supported)");
   if (SSL_CTX_use_PrivateKey(context, key.get()) != 1) return TlsError("the client key is not the certificate's");
   return absl::OkStatus();

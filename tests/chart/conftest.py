@@ -1,7 +1,5 @@
 """The chart and the custom resource against the real programs: kube-apiserver, etcd, kubectl and helm."""
 
-import os
-import pathlib
 import sys
 
 import pytest
@@ -10,16 +8,7 @@ import yaml
 from sources import CRD, ROOT
 
 sys.path.insert(0, str(ROOT / "e2e/cluster"))
-from apiserver import ApiServer
-
-
-def built_programs(*names):
-    """The newest folder of e2e/cluster/build.sh that has all of them; None where they are not built."""
-    cache = os.environ.get("SLM_MESH_CLUSTER_CACHE")
-    if not cache:
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "slm-mesh/cluster-bin"
-    folders = [folder for folder in pathlib.Path(cache).glob("*") if all((folder / name).exists() for name in names)]
-    return max(folders, key=lambda folder: folder.stat().st_mtime, default=None)
+from apiserver import ApiServer, built_programs
 
 
 @pytest.fixture(scope="session")

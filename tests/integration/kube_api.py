@@ -3,7 +3,6 @@
 import base64
 import http.client
 import json
-import os
 import pathlib
 import re
 import ssl
@@ -15,7 +14,7 @@ import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "e2e/cluster"))
-from apiserver import ApiServer, free_ports  # noqa: E402
+from apiserver import ApiServer, built_programs, free_ports  # noqa: E402
 from processes import Process, wait_until  # noqa: E402
 
 MANIFESTS = ROOT / "deploy/kustomize"
@@ -28,10 +27,7 @@ PODS = "/api/v1/namespaces/{}/pods"
 
 def missing_programs():
     """Why no API server can be started here; None: it can."""
-    base = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "slm-mesh/cluster-bin"
-    cache = pathlib.Path(os.environ.get("SLM_MESH_CLUSTER_CACHE", base))
-    built = any((folder / "etcd").exists() and (folder / "kubectl").exists() for folder in cache.glob("*"))
-    return None if built else "etcd and kube-apiserver have not been built: e2e/cluster/build.sh api"
+    return None if built_programs("etcd", "kubectl") else "etcd and kube-apiserver have not been built: e2e/cluster/build.sh api"
 
 
 class ApiError(Exception):

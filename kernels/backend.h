@@ -16,9 +16,10 @@
 #include <string>
 #include <vector>
 
+#include "kernels/weight_format.h"
+
 namespace slmmesh::kernels {
 
-enum class WeightType : uint8_t { kFloat32, kBFloat16 };
 enum class KvType : uint8_t { kFloat32, kBFloat16 };
 enum class Isa : uint8_t { kReference, kAvx2, kAvx512, kAvx512Bf16 };
 const char* IsaName(Isa isa);

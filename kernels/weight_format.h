@@ -1,0 +1,47 @@
+// How a matrix W [n, k] (n output channels) stores its weights.
+//
+// Integer types: w = scale * q, or scale * q + minimum where the format has minima. One scale (and minimum) belongs to
+// one row and `group` consecutive columns. q is -128 … 127 (int8), -8 … 7 (int4), or 0 … 15 (int4 with minima).
+//
+// The value of a product is defined to the bit, so that every instruction set gives the same. Per row of x and per leaf
+// (MatMulArgs), activations are quantized once: bits(a) = max over the leaf of |x| (as bits: NaN > infinity > numbers),
+// scale = a / 127, inverse = 127 / a (0 where a is 0), x8 = x * inverse rounded to nearest even. Then, for the groups of
+// the leaf in ascending k, from sum = 0:
+//   sum = fma(float(Σ q * x8), scale, sum), and with minima sum = fma(float(Σ x8), minimum, sum)
+// where Σ runs over the group in int32 and float() rounds to nearest even. The leaf's value is sum * (a / 127); leaves
+// are joined by halving as for the other types.
+#pragma once
+
+#include <cstdint>
+
+namespace slmmesh::kernels {
+
+enum class WeightType : uint8_t { kFloat32, kBFloat16, kInt8, kInt4 };
+constexpr int kNumWeightTypes = 4;
+enum class ScaleType : uint8_t { kFloat32, kFloat16 };  // of scales and minima
+
+struct WeightFormat {
+  WeightFormat(WeightType type = WeightType::kFloat32) : type(type) {}  // implicit: the float types need no more
+  WeightFormat(WeightType type, int64_t group, ScaleType scale_type, bool has_minima)
+      : type(type), group(group), scale_type(scale_type), has_minima(has_minima) {}
+
+  bool is_integer() const { return type == WeightType::kInt8 || type == WeightType::kInt4; }
+  bool operator==(const WeightFormat&) const = default;
+
+  WeightType type;
+  // Columns that share a scale; 0: all of a row. Int8: a multiple of 16, int4: of 32. Leaves start at multiples of it
+  // (at multiples of 16 or 32 where it is 0).
+  int64_t group = 0;
+  ScaleType scale_type = ScaleType::kFloat32;
+  bool has_minima = false;
+};
+
+// Some rows of a quantized matrix, as a backend packs them.
+struct QuantizedRows {
+  const int8_t* quants;  // [rows, k]
+  const float* scales;   // [rows, k / group], [rows] where group is 0; exact in the format's scale_type
+  const float* minima;   // as scales, or null where the format has none
+  int64_t rows;
+};
+
+}  // namespace slmmesh::kernels

@@ -21,7 +21,7 @@
 namespace slmmesh::kernels {
 
 enum class KvType : uint8_t { kFloat32, kBFloat16 };
-enum class Isa : uint8_t { kReference, kAvx2, kAvx512, kAvx512Bf16 };
+enum class Isa : uint8_t { kReference, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16 };
 const char* IsaName(Isa isa);
 std::vector<Isa> SupportedIsas();  // on this machine, slowest first
 
@@ -33,14 +33,14 @@ constexpr int64_t kAlignment = 64;       // bytes, of every buffer handed to a k
 struct MatMulArgs {
   const float* x;  // [m, k], row stride x_stride floats
   int64_t x_stride;
-  const void* weights;  // packed, PackedBytes(type, n, k)
-  WeightType type;
+  const void* weights;  // packed, PackedBytes(format, n, k)
+  WeightFormat format;
   const float* bias;  // [n] or null; added last
   float* y;           // [m, n], row stride y_stride floats
   int64_t y_stride;
   int64_t m, n, k;
-  // Leaf l covers k in [leaf_start[l], leaf_start[l + 1]); starts are even, ascending from 0 to k. Each leaf is one
-  // ascending fp32 chain per output element; the leaves are summed by halving: sum(lo, hi) = sum(lo, mid) + sum(mid,
+  // Leaf l covers k in [leaf_start[l], leaf_start[l + 1]); starts are even (of integer formats as weight_format.h says),
+  // ascending from 0 to k. Each leaf is one ascending fp32 chain per output element; the leaves are summed by halving: sum(lo, hi) = sum(lo, mid) + sum(mid,
   // hi), mid = (lo + hi) / 2; an empty leaf is absent (not a zero). num_leaves is a power of two, at most 8.
   const int64_t* leaf_start;
   int num_leaves;
@@ -104,11 +104,14 @@ class Backend {
   virtual void* Allocate(size_t bytes) = 0;
   virtual void Free(void* pointer) = 0;
 
-  virtual size_t PackedBytes(WeightType type, int64_t n, int64_t k) const = 0;
+  virtual size_t PackedBytes(const WeightFormat& format, int64_t n, int64_t k) const = 0;
   // Packs rows [panel * 64, panel * 64 + rows) of a weight matrix into `packed` (the start of the whole matrix).
   // `rows_f32` is [rows, k] row-major, rows <= 64; missing columns of the last panel are packed as zeros. k is even.
   // Rounds to nearest even for bf16 (exact when the source was bf16). Thread-safe for different panels.
   virtual void PackPanel(WeightType type, const float* rows_f32, int64_t rows, int64_t panel, int64_t k,
+                         void* packed) const = 0;
+  // The same for integer formats: rows [panel * 64, panel * 64 + rows.rows), scales as they are.
+  virtual void PackPanel(const WeightFormat& format, const QuantizedRows& rows, int64_t panel, int64_t k,
                          void* packed) const = 0;
 
   virtual size_t KvBlockBytes(KvType type, int64_t block_size, int64_t num_kv_heads, int64_t head_dim) const = 0;

@@ -22,6 +22,22 @@ struct Options {
   int threads = 0;
   std::string isa;  // empty: all but the reference
   int samples = 9;
+  std::string filter;  // figures whose name holds it
+};
+
+struct NamedFormat {
+  const char* name;
+  WeightFormat format;
+};
+const NamedFormat kFormats[] = {
+    {"bf16", WeightType::kBFloat16},
+    {"fp32", WeightType::kFloat32},
+    {"int8 a row", {WeightType::kInt8, 0, ScaleType::kFloat32, false}},
+    {"int8 groups of 128", {WeightType::kInt8, 128, ScaleType::kFloat16, false}},
+    {"int8 groups of 32", {WeightType::kInt8, 32, ScaleType::kFloat16, false}},  // GGUF's Q8_0
+    {"int4 groups of 128", {WeightType::kInt4, 128, ScaleType::kFloat16, false}},
+    {"int4 groups of 32", {WeightType::kInt4, 32, ScaleType::kFloat16, false}},          // Q4_0
+    {"int4 groups of 32, minima", {WeightType::kInt4, 32, ScaleType::kFloat16, true}},  // Q4_1
 };
 
 double Seconds(const std::function<void()>& work) {
@@ -45,7 +61,7 @@ struct Pairs {
     ratios.push_back(figure / probe);
   }
   void Print(const char* name, const char* unit) const {
-    std::printf("  %-34s %9.1f %-8s %5.1f %% of the probe\n", name, Quantile(figures, 0.5), unit,
+    std::printf("  %-44s %9.1f %-8s %5.1f %% of the probe\n", name, Quantile(figures, 0.5), unit,
                 100.0 * Quantile(ratios, 0.5));
     std::fflush(stdout);
   }
@@ -56,6 +72,7 @@ class Bench {
   Bench(Isa isa, const Options& options)
       : isa_(isa),
         samples_(options.samples),
+        filter_(options.filter),
         backend_(CreateCpuBackend({.threads = options.threads, .automatic_isa = false, .isa = isa})),
         probe_pool_(options.threads > 0 ? options.threads : ThreadPool::AvailableCpus()) {}
 
@@ -65,16 +82,16 @@ class Bench {
 
   void Run() {
     std::printf("%s\n", backend_->Describe().c_str());
-    for (const WeightType type : {WeightType::kBFloat16, WeightType::kFloat32}) {
-      for (const int64_t m : {1, 4, 8, 16, 32}) Decode(type, m);
-      Prefill(type);
+    for (const NamedFormat& format : kFormats) {
+      for (const int64_t m : {1, 4, 8, 16, 32}) Decode(format, m);
+      Prefill(format);
     }
-    AttentionDecode();
-    AttentionPrefill();
+    if (Wants("attention decode")) AttentionDecode();
+    if (Wants("attention prefill")) AttentionPrefill();
   }
 
  private:
-  const char* Name(WeightType type) const { return type == WeightType::kBFloat16 ? "bf16" : "fp32"; }
+  bool Wants(const std::string& name) const { return name.find(filter_) != std::string::npos; }
 
   double ReadGigabytes(const void* data, size_t bytes) {
     const size_t chunk = size_t{64} << 10;
@@ -97,39 +114,43 @@ class Bench {
     return sum / seconds * 1e-9;
   }
 
-  void MatMul(WeightType type, const void* weights, int64_t m, int64_t n, int64_t k) {
+  void MatMul(const WeightFormat& format, const void* weights, int64_t m, int64_t n, int64_t k) {
     const int64_t leaves[] = {0, k};
     x_.resize(static_cast<size_t>(m * k), 0.5f);
     y_.resize(static_cast<size_t>(m * n));
-    backend_->MatMul({x_.data(), k, weights, type, nullptr, y_.data(), n, m, n, k, leaves, 1});
+    backend_->MatMul({x_.data(), k, weights, format, nullptr, y_.data(), n, m, n, k, leaves, 1});
   }
 
   // Walks an arena far larger than the caches.
-  void Decode(WeightType type, int64_t m) {
+  void Decode(const NamedFormat& format, int64_t m) {
+    const std::string name = std::string(format.name) + " matmul, M = " + std::to_string(m);
+    if (!Wants(name)) return;
     const int64_t n = 2048, k = 2048;
-    const size_t matrix = backend_->PackedBytes(type, n, k), count = (size_t{256} << 20) / matrix;
+    const size_t matrix = backend_->PackedBytes(format.format, n, k), count = (size_t{256} << 20) / matrix;
     char* arena = Arena(matrix * count);
     Pairs pairs;
     for (int sample = 0; sample < samples_; ++sample) {
       const double seconds = Seconds([&] {
-        for (size_t i = 0; i < count; ++i) MatMul(type, arena + i * matrix, m, n, k);
+        for (size_t i = 0; i < count; ++i) MatMul(format.format, arena + i * matrix, m, n, k);
       });
       pairs.Add(static_cast<double>(matrix * count) / seconds * 1e-9, ReadGigabytes(arena, matrix * count));
     }
-    pairs.Print((std::string(Name(type)) + " matmul, M = " + std::to_string(m)).c_str(), "GB/s");
+    pairs.Print(name.c_str(), "GB/s");
   }
 
-  void Prefill(WeightType type) {
+  void Prefill(const NamedFormat& format) {
+    const std::string name = std::string(format.name) + " matmul, M = 512";
+    if (!Wants(name)) return;
     const int64_t m = 512, n = 2048, k = 2048;
-    char* arena = Arena(backend_->PackedBytes(type, n, k));
+    char* arena = Arena(backend_->PackedBytes(format.format, n, k));
     Pairs pairs;
     for (int sample = 0; sample < samples_; ++sample) {
       const double seconds = Seconds([&] {
-        for (int i = 0; i < 4; ++i) MatMul(type, arena, m, n, k);
+        for (int i = 0; i < 4; ++i) MatMul(format.format, arena, m, n, k);
       });
-      pairs.Add(4.0 * 2.0 * static_cast<double>(m * n * k) / seconds * 1e-9, PeakGigaflops(type));
+      pairs.Add(4.0 * 2.0 * static_cast<double>(m * n * k) / seconds * 1e-9, PeakGigaflops(format.format.type));
     }
-    pairs.Print((std::string(Name(type)) + " matmul, M = 512").c_str(), "GFLOP/s");
+    pairs.Print(name.c_str(), "GOP/s");
   }
 
   struct Sequences {
@@ -206,6 +227,7 @@ class Bench {
 
   const Isa isa_;
   const int samples_;
+  const std::string filter_;
   const std::unique_ptr<Backend> backend_;
   ThreadPool probe_pool_;
   void* arena_ = nullptr;
@@ -236,14 +258,18 @@ bool Parse(int argc, char** argv, Options& options) {
       options.threads = std::atoi(value.c_str());
     } else if (name == "--samples" && std::atoi(value.c_str()) > 0) {
       options.samples = std::atoi(value.c_str());
+    } else if (name == "--filter") {
+      options.filter = value;
     } else if (name == "--isa" && !value.empty()) {
       options.isa = value;
     } else {
       std::printf(
-          "kernels-bench [--threads=N] [--isa=avx2|avx512|avx512bf16|reference] [--samples=N]\n"
+          "kernels-bench [--threads=N] [--isa=NAME] [--samples=N] [--filter=TEXT]\n"
           "  --threads  default: the CPUs this process may run on\n"
-          "  --isa      default: every one this machine has, but for the reference\n"
-          "  --samples  per figure, default 9\n");
+          "  --isa      reference, avx2, avx512, avx512vnni or avx512bf16; default: every one this machine has, but for\n"
+          "             the reference\n"
+          "  --samples  per figure, default 9\n"
+          "  --filter   only figures whose name holds this text\n");
       if (argument != "--help") std::fprintf(stderr, "unknown or empty argument %s\n", argument.c_str());
       std::exit(argument == "--help" ? 0 : 2);
     }

@@ -39,11 +39,20 @@ double RunPeakLoop(Isa isa, WeightType type, int64_t rounds) {
                    : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
                      "xmm12", "xmm13", "xmm14", "xmm15");
   const double loops = static_cast<double>(rounds) * kChains;
+  const bool integer = type == WeightType::kInt8 || type == WeightType::kInt4;
+  if (integer && (isa == Isa::kAvx512Vnni || isa == Isa::kAvx512Bf16)) {
+    MESH_PEAK_LOOP("vpdpbusd", "zmm")
+    return loops * 128;  // 16 lanes, 4 products and 4 sums each
+  }
+  if (integer) {  // AVX2 has no dot product of bytes; half of one is vpmaddwd
+    MESH_PEAK_LOOP("vpmaddwd", "ymm")
+    return loops * 32;
+  }
   if (isa == Isa::kAvx512Bf16 && type == WeightType::kBFloat16) {
     MESH_PEAK_LOOP("vdpbf16ps", "zmm")
     return loops * 64;  // 16 lanes, 2 products and 2 sums each
   }
-  if (isa == Isa::kAvx512 || isa == Isa::kAvx512Bf16) {
+  if (isa >= Isa::kAvx512) {
     MESH_PEAK_LOOP("vfmadd231ps", "zmm")
     return loops * 32;
   }

@@ -63,7 +63,7 @@ std::vector<float> Multiply(Backend& backend, const PackedWeights& packed, const
   backend.MatMul({.x = p.x.data() + first * p.k,
                   .x_stride = p.k,
                   .weights = packed.get(),
-                  .type = p.type,
+                  .format = p.type,
                   .bias = p.bias.empty() ? nullptr : p.bias.data(),
                   .y = y.data(),
                   .y_stride = p.n,

@@ -4,12 +4,12 @@
 // one row and `group` consecutive columns. q is -128 … 127 (int8), -8 … 7 (int4), or 0 … 15 (int4 with minima).
 //
 // The value of a product is defined to the bit, so that every instruction set gives the same. Per row of x and per leaf
-// (MatMulArgs), activations are quantized once: bits(a) = max over the leaf of |x| (as bits: NaN > infinity > numbers),
-// scale = a / 127, inverse = 127 / a (0 where a is 0), x8 = x * inverse rounded to nearest even. Then, for the groups of
-// the leaf in ascending k, from sum = 0:
+// (MatMulArgs), activations are quantized once: a = max over the leaf of |x| (compared as bits: NaN > infinity >
+// numbers), inverse = 127 / a (0 where a is below 2^-100 or not finite), x8 = x * inverse rounded to nearest even. Then,
+// for the groups of the leaf in ascending k, from sum = 0:
 //   sum = fma(float(Σ q * x8), scale, sum), and with minima sum = fma(float(Σ x8), minimum, sum)
-// where Σ runs over the group in int32 and float() rounds to nearest even. The leaf's value is sum * (a / 127); leaves
-// are joined by halving as for the other types.
+// where Σ runs over the group in int32 and float() rounds to nearest even. The leaf's value is sum * (a / 127), so what is
+// not finite gives NaN; leaves are joined by halving as for the other types.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ struct WeightFormat {
   bool operator==(const WeightFormat&) const = default;
 
   WeightType type;
-  // Columns that share a scale; 0: all of a row. Int8: a multiple of 16, int4: of 32. Leaves start at multiples of it
-  // (at multiples of 16 or 32 where it is 0).
+  // Columns that share a scale: of int8 a multiple of 16, of int4 of 32; it divides k and every leaf's start. Int8 may
+  // have 0: one fp32 scale a row, no minima; then k and the starts of leaves are multiples of 16.
   int64_t group = 0;
   ScaleType scale_type = ScaleType::kFloat32;
   bool has_minima = false;

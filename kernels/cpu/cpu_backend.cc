@@ -33,12 +33,16 @@ class CpuBackend : public Backend {
   void* Allocate(size_t bytes) override { return AllocatePages(bytes); }
   void Free(void* pointer) override { FreePages(pointer); }
 
-  size_t PackedBytes(WeightType type, int64_t n, int64_t k) const override {
-    return static_cast<size_t>(DivideUp(n, kPanelColumns) * kPanelColumns * k * (type == WeightType::kFloat32 ? 4 : 2));
+  size_t PackedBytes(const WeightFormat& format, int64_t n, int64_t k) const override {
+    return PackedWeightBytes(format, n, k);
   }
   void PackPanel(WeightType type, const float* rows_f32, int64_t rows, int64_t panel, int64_t k,
                  void* packed) const override {
     PackWeightPanel(type, rows_f32, rows, panel, k, packed);
+  }
+  void PackPanel(const WeightFormat& format, const QuantizedRows& rows, int64_t panel, int64_t k,
+                 void* packed) const override {
+    PackIntegerPanel(format, rows, panel, k, packed);
   }
 
   size_t KvBlockBytes(KvType type, int64_t block_size, int64_t num_kv_heads, int64_t head_dim) const override {

@@ -12,6 +12,8 @@ const char* IsaName(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512vnni";
     case Isa::kAvx512Bf16:
       return "avx512bf16";
   }
@@ -29,6 +31,8 @@ std::vector<Isa> SupportedIsas() {
     return isas;
   }
   isas.push_back(Isa::kAvx512);
+  if (!__builtin_cpu_supports("avx512vnni")) return isas;
+  isas.push_back(Isa::kAvx512Vnni);
   if (__builtin_cpu_supports("avx512bf16")) isas.push_back(Isa::kAvx512Bf16);
 #endif
   return isas;
@@ -43,6 +47,8 @@ const KernelTable& KernelsFor(Isa isa) {
       return Avx2Kernels();
     case Isa::kAvx512:
       return Avx512Kernels();
+    case Isa::kAvx512Vnni:
+      return Avx512VnniKernels();
     case Isa::kAvx512Bf16:
       return Avx512Bf16Kernels();
 #else

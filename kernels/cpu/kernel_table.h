@@ -29,6 +29,35 @@ struct MatMulKernels {
   TileFunction tile[kTileRows];  // tile[r - 1] takes r rows
 };
 
+// The same for integer weights (weight_format.h defines the result to the bit).
+struct IntegerTileArgs {
+  const WeightFormat* format;
+  const int8_t* x;        // [k / 4][rows][4]
+  const int32_t* x_sums;  // [groups][rows] sums of x over each group; without groups [rows], over the leaf
+  const float* x_scales;  // [rows] where the leaf ends with this call: its value is wanted; else null
+  const char* weights;    // the first group with its scales; without groups the quants of the first k
+  const char* scales;     // without groups: the panel's
+  int64_t k;              // whole groups
+  float* sums;            // [rows][64]; without groups they are int32 until the leaf ends
+  bool resume;
+  const char* prefetch;
+  int prefetch_lines;  // as in TileArgs
+};
+using IntegerTileFunction = void (*)(const IntegerTileArgs& args);
+
+struct IntegerTiles {
+  int tile_rows;                        // at most: kTileRows
+  IntegerTileFunction tile[kTileRows];  // tile[r - 1] takes r rows
+};
+
+struct IntegerKernels {
+  // One row and leaf: x8[count], the sums of its groups of `group`, and a / 127.
+  float (*quantize)(const float* x, int64_t count, int64_t group, int8_t* x8, int32_t* sums);
+  IntegerTiles int8_per_row;  // one scale a row
+  IntegerTiles int8_groups;
+  IntegerTiles int4_groups;
+};
+
 // A row is one query head of one token: row r of a sequence is token r / group, head r % group of the KV head's group.
 constexpr int64_t kAttentionRows = 32;  // at most, per task
 struct AttentionTask {
@@ -40,7 +69,8 @@ struct AttentionTask {
 
 struct KernelTable {
   Isa isa;
-  MatMulKernels matmul[2];  // by WeightType
+  MatMulKernels matmul[2];  // by WeightType, of the float types
+  IntegerKernels integer;
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t h, float* y);
   void (*add_rms_norm)(float* residual, const float* delta, const float* weight, float epsilon, int64_t h, float* y);
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* y);
@@ -50,7 +80,11 @@ struct KernelTable {
 const KernelTable& ReferenceKernels();
 const KernelTable& Avx2Kernels();
 const KernelTable& Avx512Kernels();
+const KernelTable& Avx512VnniKernels();
 const KernelTable& Avx512Bf16Kernels();
+const IntegerKernels& ReferenceIntegerKernels();
+const IntegerKernels& Avx2IntegerKernels();
+const IntegerKernels& Avx512VnniIntegerKernels();
 const KernelTable& KernelsFor(Isa isa);  // one that SupportedIsas() names
 
 }  // namespace slmmesh::kernels

@@ -4,33 +4,22 @@
 #include <cstdlib>
 
 #include "kernels/cpu/memory.h"
+#include "kernels/cpu/panel_sums.h"
 
 namespace slmmesh::kernels {
 namespace {
 
 constexpr int64_t kGroupTiles = 16;  // tiles of rows per task
 constexpr int64_t kGroupRows = kGroupTiles * kTileRows;
-constexpr int kMaxLeaves = 8;
-constexpr int kTreeLevels = 4;                     // sums alive at once while 8 leaves are joined
 constexpr int64_t kSerialPackElements = 8 * 1024;  // below, waking the pool costs more than packing
-constexpr int64_t kStreamAheadBytes = 4096;
-constexpr int64_t kSmallBlockBytes = 8 * 1024;   // of weights: stays in L1 while up to 6 tiles pass over it
-constexpr int64_t kLargeBlockBytes = 64 * 1024;  // stays in L2
-constexpr int64_t kSmallBlockTiles = 6;
 
 int64_t WeightBytes(WeightType type) { return type == WeightType::kFloat32 ? 4 : 2; }
-
-// Rows [TileStart(t), TileStart(t + 1)) form tile t: sizes differ by at most one.
-struct Tiles {
-  int64_t m, count;
-  int64_t Start(int64_t tile) const { return tile * m / count; }
-};
 
 // One panel of columns times a group of row tiles.
 class PanelTask {
  public:
-  PanelTask(const MatMulArgs& args, const MatMulKernels& kernels, const void* packed, Tiles tiles, int64_t first_tile,
-            int64_t end_tile, int64_t panel, float* sums)
+  PanelTask(const MatMulArgs& args, const MatMulKernels& kernels, const void* packed, RowTiles tiles,
+            int64_t first_tile, int64_t end_tile, int64_t panel)
       : args_(args),
         kernels_(kernels),
         packed_(static_cast<const char*>(packed)),
@@ -38,60 +27,30 @@ class PanelTask {
         first_tile_(first_tile),
         end_tile_(end_tile),
         first_row_(tiles.Start(first_tile)),
-        rows_(tiles.Start(end_tile) - first_row_),
-        weight_row_bytes_(kPanelColumns * WeightBytes(args.type)),
-        panel_(panel),
-        weights_(static_cast<const char*>(args.weights) + panel * args.k * weight_row_bytes_),
-        sums_(sums) {}
+        weight_row_bytes_(kPanelColumns * WeightBytes(args.format.type)),
+        weights_(static_cast<const char*>(args.weights) + panel * args.k * weight_row_bytes_) {}
 
-  void Run() {
-    const bool any = SumLeaves(0, args_.num_leaves, 0);
-    if (!any) std::fill_n(sums_, rows_ * kPanelColumns, 0.0f);
-    WriteOutput();
-  }
-
- private:
-  float* Sums(int level) const { return sums_ + level * kGroupRows * kPanelColumns; }
-
-  // Leaves [low, high) joined by halving, into Sums(level). False when all are empty.
-  bool SumLeaves(int low, int high, int level) {
-    if (high - low == 1) {
-      if (args_.leaf_start[low] == args_.leaf_start[high]) return false;
-      RunLeaf(args_.leaf_start[low], args_.leaf_start[high], Sums(level));
-      return true;
-    }
-    const int middle = (low + high) / 2;
-    if (!SumLeaves(low, middle, level)) return SumLeaves(middle, high, level);
-    if (!SumLeaves(middle, high, level + 1)) return true;
-    float* left = Sums(level);
-    const float* right = Sums(level + 1);
-    for (int64_t i = 0; i < rows_ * kPanelColumns; ++i) left[i] += right[i];
-    return true;
-  }
-
-  // One tile streams the weights once. Several pass over one block of them after the other, while the next block is
-  // being fetched.
-  void RunLeaf(int64_t k_begin, int64_t k_end, float* sums) const {
+  // One tile streams the weights once; several share blocks of them.
+  void RunLeaf(int leaf, float* sums) const {
+    const int64_t k_begin = args_.leaf_start[leaf], k_end = args_.leaf_start[leaf + 1];
     const int64_t tiles = end_tile_ - first_tile_;
     if (tiles == 1) {
       const char* ahead = weights_ + k_begin * weight_row_bytes_ + kStreamAheadBytes;
       RunTile(first_tile_, k_begin, k_end, false, ahead, 4, sums);
       return;
     }
-    const int64_t block_bytes = tiles <= kSmallBlockTiles ? kSmallBlockBytes : kLargeBlockBytes;
-    const int64_t block_k = block_bytes / weight_row_bytes_;
+    const int64_t block_k = BlockBytes(tiles) / weight_row_bytes_;
     for (int64_t k = k_begin; k < k_end; k += block_k) {
       const int64_t block_end = std::min(k + block_k, k_end);
       const char* next = weights_ + block_end * weight_row_bytes_;
-      const int lines = tiles <= 3 ? 2 : 1;  // passes 0 .. 4 / lines - 1 fetch the next block
       for (int64_t t = 0; t < tiles; ++t) {
-        const int64_t share = (block_end - k) * weight_row_bytes_ * lines / 4;
-        const bool fetches = t < 4 / lines;
-        RunTile(first_tile_ + t, k, block_end, k > k_begin, next + t * share, fetches ? lines : 0, sums);
+        const BlockFetch fetch(t, tiles, (block_end - k) * weight_row_bytes_);
+        RunTile(first_tile_ + t, k, block_end, k > k_begin, next + fetch.offset, fetch.lines, sums);
       }
     }
   }
 
+ private:
   void RunTile(int64_t tile, int64_t k_begin, int64_t k_end, bool resume, const char* prefetch, int prefetch_lines,
                float* sums) const {
     const int64_t start = tiles_.Start(tile);
@@ -108,30 +67,14 @@ class PanelTask {
     kernels_.tile[rows - 1](tile_args);
   }
 
-  void WriteOutput() const {
-    const int64_t column = panel_ * kPanelColumns;
-    const int64_t columns = std::min(kPanelColumns, args_.n - column);
-    for (int64_t row = 0; row < rows_; ++row) {
-      const float* sums = sums_ + row * kPanelColumns;
-      float* y = args_.y + (first_row_ + row) * args_.y_stride + column;
-      if (args_.bias == nullptr) {
-        std::copy_n(sums, columns, y);
-      } else {
-        for (int64_t i = 0; i < columns; ++i) y[i] = sums[i] + args_.bias[column + i];
-      }
-    }
-  }
-
   const MatMulArgs& args_;
   const MatMulKernels& kernels_;
   const char* packed_;
-  const Tiles tiles_;
+  const RowTiles tiles_;
   const int64_t first_tile_, end_tile_;
-  const int64_t first_row_, rows_;
+  const int64_t first_row_;
   const int64_t weight_row_bytes_;
-  const int64_t panel_;
   const char* weights_;  // of the panel
-  float* sums_;          // [kTreeLevels][kGroupRows][64]
 };
 
 void CheckArgs(const MatMulArgs& args) {
@@ -166,14 +109,17 @@ MatMulRunner::MatMulRunner(const KernelTable& kernels, ThreadPool& pool)
   }
 }
 
+void MatMulRunner::ReservePacked(size_t bytes) {
+  if (bytes <= packed_bytes_) return;
+  packed_.reset();
+  packed_ = MakeBuffer(bytes);
+  packed_bytes_ = bytes;
+}
+
 const void* MatMulRunner::PackActivations(const MatMulArgs& args, const MatMulKernels& kernels, int64_t num_tiles) {
   if (args.m == 1 && kernels.pack_rows == PackRowsFloat32) return args.x;  // is packed as it stands
-  const size_t bytes = static_cast<size_t>(args.m * args.k * kernels.activation_bytes);
-  if (bytes > packed_bytes_) {
-    packed_ = MakeBuffer(bytes);
-    packed_bytes_ = bytes;
-  }
-  const Tiles tiles = {args.m, num_tiles};
+  ReservePacked(static_cast<size_t>(args.m * args.k * kernels.activation_bytes));
+  const RowTiles tiles(args.m, kTileRows);
   const auto pack = [&](int64_t tile, int /*worker*/) {
     const int64_t start = tiles.Start(tile);
     kernels.pack_rows(args.x + start * args.x_stride, args.x_stride, tiles.Start(tile + 1) - start, args.k,
@@ -190,17 +136,20 @@ const void* MatMulRunner::PackActivations(const MatMulArgs& args, const MatMulKe
 void MatMulRunner::Run(const MatMulArgs& args) {
   CheckArgs(args);
   if (args.m == 0 || args.n == 0) return;
-  const MatMulKernels& kernels = kernels_.matmul[static_cast<int>(args.type)];
-  const Tiles tiles = {args.m, (args.m + kTileRows - 1) / kTileRows};
+  if (args.format.is_integer()) return RunInteger(args);
+  const MatMulKernels& kernels = kernels_.matmul[static_cast<int>(args.format.type)];
+  const RowTiles tiles(args.m, kTileRows);
   const void* packed = PackActivations(args, kernels, tiles.count);
   const int64_t panels = (args.n + kPanelColumns - 1) / kPanelColumns;
   const int64_t groups = (tiles.count + kGroupTiles - 1) / kGroupTiles;
   // Groups of one panel follow each other: its weights are read from memory once.
   pool_.For(panels * groups, [&](int64_t index, int worker) {
-    const int64_t group = index % groups;
-    PanelTask(args, kernels, packed, tiles, group * tiles.count / groups, (group + 1) * tiles.count / groups,
-              index / groups, static_cast<float*>(sums_[worker].get()))
-        .Run();
+    const int64_t group = index % groups, panel = index / groups;
+    const int64_t first = group * tiles.count / groups, end = (group + 1) * tiles.count / groups;
+    const PanelTask task(args, kernels, packed, tiles, first, end, panel);
+    PanelSums(args, panel, tiles.Start(first), tiles.Start(end) - tiles.Start(first), kGroupRows,
+              static_cast<float*>(sums_[worker].get()))
+        .Run([&](int leaf, float* sums) { task.RunLeaf(leaf, sums); });
   });
 }
 

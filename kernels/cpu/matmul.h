@@ -22,6 +22,8 @@ class MatMulRunner {
   using Buffer = std::unique_ptr<void, Free>;
   static Buffer MakeBuffer(size_t bytes);
 
+  void ReservePacked(size_t bytes);
+  void RunInteger(const MatMulArgs& args);  // integer_matmul.cc
   const void* PackActivations(const MatMulArgs& args, const MatMulKernels& kernels, int64_t num_tiles);
 
   const KernelTable& kernels_;

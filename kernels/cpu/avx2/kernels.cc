@@ -24,6 +24,7 @@ const KernelTable& Avx2Kernels() {
   static const KernelTable table = {
       .isa = Isa::kAvx2,
       .matmul = {kMatMul<float>, kMatMul<BFloat16>},
+      .integer = Avx2IntegerKernels(),
       .rms_norm = RowKernels<Vec16>::RmsNorm,
       .add_rms_norm = RowKernels<Vec16>::AddRmsNorm,
       .silu_mul = RowKernels<Vec16>::SiluMul,

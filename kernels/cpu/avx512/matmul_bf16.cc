@@ -93,7 +93,7 @@ void Tile(const TileArgs& args) {
 
 const KernelTable& Avx512Bf16Kernels() {
   static const KernelTable table = [] {
-    KernelTable result = Avx512Kernels();
+    KernelTable result = Avx512VnniKernels();
     result.isa = Isa::kAvx512Bf16;
     result.matmul[static_cast<int>(WeightType::kBFloat16)] = {
         sizeof(BFloat16), PackRows, {Tile<1>, Tile<2>, Tile<3>, Tile<4>, Tile<5>, Tile<6>}};

@@ -41,6 +41,7 @@ const KernelTable& ReferenceKernels() {
   static const KernelTable table = {
       .isa = Isa::kReference,
       .matmul = {kMatMul<float>, kMatMul<BFloat16>},
+      .integer = ReferenceIntegerKernels(),
       .rms_norm = RowKernels<Vec16>::RmsNorm,
       .add_rms_norm = RowKernels<Vec16>::AddRmsNorm,
       .silu_mul = RowKernels<Vec16>::SiluMul,

@@ -1,0 +1,89 @@
+// What the products of float and of integer weights share: rows in tiles, leaves joined by halving, results written.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/backend.h"
+
+namespace slmmesh::kernels {
+
+constexpr int kMaxLeaves = 8;
+constexpr int kTreeLevels = 4;  // sums alive at once while 8 leaves are joined
+constexpr int64_t kStreamAheadBytes = 4096;
+
+// Rows [Start(t), Start(t + 1)) form tile t: sizes differ by at most one.
+struct RowTiles {
+  RowTiles(int64_t m, int64_t tile_rows) : m(m), count((m + tile_rows - 1) / tile_rows) {}
+  int64_t m, count;
+  int64_t Start(int64_t tile) const { return tile * m / count; }
+};
+
+// Some tiles of rows of one panel of columns. `sums` is scratch memory, [kTreeLevels][max_rows][64].
+class PanelSums {
+ public:
+  PanelSums(const MatMulArgs& args, int64_t panel, int64_t first_row, int64_t rows, int64_t max_rows, float* sums)
+      : args_(args), panel_(panel), first_row_(first_row), rows_(rows), max_rows_(max_rows), sums_(sums) {}
+
+  // run_leaf(leaf, sums): one leaf's value into sums [rows][64].
+  template <typename RunLeaf>
+  void Run(const RunLeaf& run_leaf) {
+    if (!Join(0, args_.num_leaves, 0, run_leaf)) std::fill_n(sums_, rows_ * kPanelColumns, 0.0f);
+    WriteOutput();
+  }
+
+ private:
+  float* Sums(int level) const { return sums_ + level * max_rows_ * kPanelColumns; }
+
+  // Leaves [low, high) joined by halving, into Sums(level). False when all are empty.
+  template <typename RunLeaf>
+  bool Join(int low, int high, int level, const RunLeaf& run_leaf) {
+    if (high - low == 1) {
+      if (args_.leaf_start[low] == args_.leaf_start[high]) return false;
+      run_leaf(low, Sums(level));
+      return true;
+    }
+    const int middle = (low + high) / 2;
+    if (!Join(low, middle, level, run_leaf)) return Join(middle, high, level, run_leaf);
+    if (!Join(middle, high, level + 1, run_leaf)) return true;
+    float* left = Sums(level);
+    const float* right = Sums(level + 1);
+    for (int64_t i = 0; i < rows_ * kPanelColumns; ++i) left[i] += right[i];
+    return true;
+  }
+
+  void WriteOutput() const {
+    const int64_t column = panel_ * kPanelColumns;
+    const int64_t columns = std::min(kPanelColumns, args_.n - column);
+    for (int64_t row = 0; row < rows_; ++row) {
+      const float* sums = sums_ + row * kPanelColumns;
+      float* y = args_.y + (first_row_ + row) * args_.y_stride + column;
+      if (args_.bias == nullptr) {
+        std::copy_n(sums, columns, y);
+      } else {
+        for (int64_t i = 0; i < columns; ++i) y[i] = sums[i] + args_.bias[column + i];
+      }
+    }
+  }
+
+  const MatMulArgs& args_;
+  const int64_t panel_;
+  const int64_t first_row_, rows_, max_rows_;
+  float* const sums_;
+};
+
+// Several tiles pass over one block of a panel's weights after the other, while the next block is being fetched: how
+// much of it pass `tile` asks for, from where.
+struct BlockFetch {
+  BlockFetch(int64_t tile, int64_t tiles, int64_t block_bytes) : lines(tiles <= 3 ? 2 : 1) {
+    offset = tile * block_bytes * lines / 4;
+    if (tile >= 4 / lines) lines = 0;
+  }
+  int lines;  // per 256 bytes of this block
+  int64_t offset;
+};
+
+// Of weights, per block: a small one stays in L1 while up to 6 tiles pass over it, a large one in L2.
+inline int64_t BlockBytes(int64_t tiles) { return tiles <= 6 ? 8 * 1024 : 64 * 1024; }
+
+}  // namespace slmmesh::kernels

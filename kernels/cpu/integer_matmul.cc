@@ -54,23 +54,32 @@ struct QuantizedActivations {
   float* scales = nullptr;
 };
 
-// Row r of a tile; its quants and sums in the order of k first, then spread between those of the other rows.
-void QuantizeTileRow(const MatMulArgs& args, const IntegerKernels& kernels, const QuantizedActivations& to,
-                     int64_t tile, int64_t r, int8_t* row_quants, int32_t* row_sums) {
+// Room for one row in the order of k, before it is spread between those of its tile.
+struct RowRoom {
+  int8_t* quants;
+  int32_t* sums;
+};
+
+void QuantizeTile(const MatMulArgs& args, const IntegerKernels& kernels, const QuantizedActivations& to, int64_t tile,
+                  RowRoom room) {
   const int64_t rows = to.Rows(tile);
-  const float* x = args.x + (to.tiles.Start(tile) + r) * args.x_stride;
-  int8_t* quants = rows == 1 ? to.Quants(tile) : row_quants;
-  int32_t* sums = rows == 1 ? to.Sums(tile) : row_sums;
-  for (int l = 0; l < args.num_leaves; ++l) {
-    const int64_t begin = args.leaf_start[l], count = args.leaf_start[l + 1] - begin;
-    if (count == 0) continue;
-    const int64_t group = to.group == 0 ? count : to.group;
-    to.Scales(tile)[l * rows + r] =
-        kernels.quantize(x + begin, count, group, quants + begin, sums + (to.group == 0 ? l : begin / group));
+  const float* x = args.x + to.tiles.Start(tile) * args.x_stride;
+  int8_t* const tile_quants = to.Quants(tile);
+  int32_t* const tile_sums = to.Sums(tile);
+  float* const tile_scales = to.Scales(tile);
+  if (rows == 1) room = {tile_quants, tile_sums};  // one row lies there as it is
+  for (int64_t r = 0; r < rows; ++r, x += args.x_stride) {
+    for (int l = 0; l < args.num_leaves; ++l) {
+      const int64_t begin = args.leaf_start[l], count = args.leaf_start[l + 1] - begin;
+      if (count == 0) continue;
+      const int64_t group = to.group == 0 ? count : to.group;
+      int32_t* sums = room.sums + (to.group == 0 ? l : begin / group);
+      tile_scales[l * rows + r] = kernels.quantize(x + begin, count, group, room.quants + begin, sums);
+    }
+    if (rows == 1) return;
+    for (int64_t i = 0; i < to.k / 4; ++i) std::memcpy(tile_quants + (i * rows + r) * 4, room.quants + 4 * i, 4);
+    for (int64_t s = 0; s < to.num_sums; ++s) tile_sums[s * rows + r] = room.sums[s];
   }
-  if (rows == 1) return;
-  for (int64_t i = 0; i < to.k / 4; ++i) std::memcpy(to.Quants(tile) + (i * rows + r) * 4, quants + 4 * i, 4);
-  for (int64_t s = 0; s < to.num_sums; ++s) to.Sums(tile)[s * rows + r] = sums[s];
 }
 
 class IntegerPanelTask {
@@ -162,10 +171,8 @@ void MatMulRunner::RunInteger(const MatMulArgs& args) {
   x.PlaceAt(packed_.get());
   const auto quantize = [&](int64_t tile, int worker) {
     char* row = static_cast<char*>(packed_.get()) + x_bytes + worker * row_bytes;
-    for (int64_t r = 0; r < x.Rows(tile); ++r) {
-      QuantizeTileRow(args, kernels_.integer, x, tile, r, reinterpret_cast<int8_t*>(row),
-                      reinterpret_cast<int32_t*>(row + AlignUp(x.k)));
-    }
+    QuantizeTile(args, kernels_.integer, x, tile,
+                 {reinterpret_cast<int8_t*>(row), reinterpret_cast<int32_t*>(row + AlignUp(x.k))});
   };
   if (args.m * args.k <= kSerialQuantizeElements) {
     for (int64_t tile = 0; tile < x.tiles.count; ++tile) quantize(tile, 0);

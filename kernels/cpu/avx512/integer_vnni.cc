@@ -30,7 +30,11 @@ struct Unit {
   static Float Multiply(Float a, Float b) { return _mm512_mul_ps(a, b); }
   static Float Fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 
-  static Weights LoadInt8(const char* p) { return _mm512_load_si512(p); }
+  static Weights LoadInt8(const char* p) {
+    Weights w = _mm512_load_si512(p);
+    asm("" : "+v"(w));  // else g++ loads it again for every row
+    return w;
+  }
   static Weights LoadLow(const char* p) { return _mm512_and_si512(_mm512_load_si512(p), _mm512_set1_epi8(15)); }
   static Weights LoadHigh(const char* p) {
     return _mm512_and_si512(_mm512_srli_epi16(_mm512_load_si512(p), 4), _mm512_set1_epi8(15));

@@ -3,7 +3,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
 
-.PHONY: run test fast e2e bench bench-operator images build deps model asan tsan format lint clean help
+.PHONY: run test fast e2e bench bench-operator bench-peer images build deps model asan tsan format lint clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,11 @@ bench: build model  ## measure; prints a table and writes JSON (tests/bench)
 bench-operator: build  ## the operator under load, against a real API server without kubelets
 	@e2e/cluster/build.sh api > /dev/null
 	@python3 tests/bench/operator_load.py --build $(BUILD)
+
+# PEER passes arguments on: make bench-peer PEER=--quick, or PEER='--only decode-1 --format q8_0'
+bench-peer: build model  ## beside llama.cpp, built here from PyPI's sources: ratios, JSON and a plot
+	@python3 tests/bench/peer_build.py $(BUILD)/peer --jobs $(JOBS)
+	@$(BUILD)/peer/venv/bin/python tests/bench/peer.py --build $(BUILD) --peer $(BUILD)/peer $(PEER)
 
 build: deps  ## build everything into build/
 	@cmake -S . -B $(BUILD) -G Ninja $(CMAKE_FLAGS) > $(BUILD).cmake.log 2>&1 || { cat $(BUILD).cmake.log; exit 1; }

@@ -92,12 +92,13 @@ class Run {
   }
 
  private:
+  // A connection each: llama-server closes it after a streamed answer.
   void Stream() {
     HttpClientOptions client_options;
     client_options.url = options_.url;
-    auto client = HttpClient::Connect(client_options);
-    if (!client.ok()) return Fail(client.status());
     for (int index; (index = next_++) < options_.requests;) {
+      auto client = HttpClient::Connect(client_options);
+      if (!client.ok()) return Fail(client.status());
       auto sample = OneRequest(**client, RequestBody(options_, index));
       if (!sample.ok()) return Fail(sample.status());
       std::lock_guard<std::mutex> lock(mutex_);

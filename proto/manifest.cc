@@ -42,6 +42,12 @@ void FillAutoscalingDefaults(v1::AutoscalingSpec& autoscaling) {
   if (!autoscaling.has_scale_up_after_seconds()) autoscaling.set_scale_up_after_seconds(5);
 }
 
+void FillSpeculativeDefaults(v1::SpeculativeSpec& speculative) {
+  if (!speculative.has_method()) speculative.set_method("none");
+  if (!speculative.has_num_speculative_tokens()) speculative.set_num_speculative_tokens(5);
+  if (!speculative.has_rule()) speculative.set_rule("coupled");
+}
+
 // The bounds that are not written follow what is asked for: `groups` in the first group, else `replicas`.
 void FillWorkerGroupDefaults(const v1::InferenceClusterSpec& spec, bool first, v1::WorkerGroupSpec& group) {
   const uint32_t size = spec.tensor_parallel_size();
@@ -59,7 +65,7 @@ void FillDefaults(v1::InferenceClusterSpec& spec) {
   auto& model = *spec.mutable_model();
   if (!model.has_weights()) model.set_weights("auto");
   if (!model.has_kv_cache()) model.set_kv_cache("auto");
-  if (spec.has_speculative() && !spec.speculative().has_method()) spec.mutable_speculative()->set_method("none");
+  if (spec.has_speculative()) FillSpeculativeDefaults(*spec.mutable_speculative());
   FillEngineDefaults(*spec.mutable_engine());
   FillRouterDefaults(*spec.mutable_router_spec());
   FillRolloutDefaults(*spec.mutable_rollout());

@@ -92,7 +92,7 @@ absl::Status CheckSpeculative(const Checker& check, const v1::SpeculativeSpec& s
                                 "method draft needs a draft model; write model.path"));
   RETURN_IF_ERROR(check.Require(!speculative.has_model() || !speculative.model().path().empty(), path + ".model.path",
                                 "missing; write a Hugging Face folder or a .gguf file"));
-  if (!speculative.has_num_speculative_tokens()) return absl::OkStatus();
+  RETURN_IF_ERROR(check.OneOf(path + ".rule", speculative.rule(), {"coupled", "rejection"}));
   return check.Range(path + ".numSpeculativeTokens", speculative.num_speculative_tokens(), 1, 64);
 }
 

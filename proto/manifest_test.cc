@@ -91,6 +91,8 @@ TEST(Manifest, AutoscalingAndSpeculativeHaveDefaultsOnlyWhereTheyAreWritten) {
   EXPECT_EQ(cluster->spec().autoscaling().target_queue_milliseconds(), 200u);
   EXPECT_EQ(cluster->spec().autoscaling().target_kv_utilization(), 0.8);
   EXPECT_EQ(cluster->spec().speculative().method(), "none");
+  EXPECT_EQ(cluster->spec().speculative().num_speculative_tokens(), 5u);
+  EXPECT_EQ(cluster->spec().speculative().rule(), "coupled");
 }
 
 struct Bad {

@@ -30,11 +30,6 @@ absl::Status NotServed(const std::string& field, const std::string& value, const
       absl::StrCat(field, ": \"", value, "\" is not served by this version; write ", fix));
 }
 
-absl::Status CheckNumberFormat(const std::string& field, const std::string& value) {
-  const bool lacks = value == "int8" || value == "int4" || value == "fp8";
-  return lacks ? NotServed(field, value, "auto, bf16 or fp32") : absl::OkStatus();
-}
-
 void AddSamplingDefaults(const v1::SamplingDefaults& defaults, KnobList* knobs) {
   if (defaults.has_temperature()) knobs->Add("default-temperature", defaults.temperature());
   if (defaults.has_top_p()) knobs->Add("default-top-p", defaults.top_p());
@@ -42,6 +37,14 @@ void AddSamplingDefaults(const v1::SamplingDefaults& defaults, KnobList* knobs) 
   if (defaults.has_min_p()) knobs->Add("default-min-p", defaults.min_p());
   if (defaults.has_repetition_penalty()) knobs->Add("default-repetition-penalty", defaults.repetition_penalty());
   if (defaults.has_max_tokens()) knobs->Add("default-max-tokens", defaults.max_tokens());
+}
+
+void AddSpeculation(const v1::SpeculativeSpec& speculative, KnobList* knobs) {
+  if (!speculative.has_method() || speculative.method() == "none") return;
+  knobs->Add("speculative-method", speculative.method());
+  if (speculative.method() == "draft") knobs->Add("speculative-model", speculative.model().path());
+  knobs->Add("num-speculative-tokens", speculative.num_speculative_tokens());
+  knobs->Add("speculative-rule", speculative.rule());
 }
 
 bool MayHaveNoGroup(const v1::InferenceClusterSpec& spec) {
@@ -52,11 +55,12 @@ bool MayHaveNoGroup(const v1::InferenceClusterSpec& spec) {
 }  // namespace
 
 absl::Status CheckServedByThisVersion(const v1::InferenceClusterSpec& spec) {
-  if (spec.speculative().has_method() && spec.speculative().method() != "none") {
-    return NotServed("spec.speculative.method", spec.speculative().method(), "none");
+  if (spec.model().weights() == "fp8") {  // for GPUs; a checkpoint in FP8 is read with auto
+    return NotServed("spec.model.weights", "fp8", "auto, bf16, fp32, int8 or int4");
   }
-  RETURN_IF_ERROR(CheckNumberFormat("spec.model.weights", spec.model().weights()));
-  RETURN_IF_ERROR(CheckNumberFormat("spec.model.kvCache", spec.model().kv_cache()));
+  if (spec.model().kv_cache() == "int8" || spec.model().kv_cache() == "fp8") {
+    return NotServed("spec.model.kvCache", spec.model().kv_cache(), "auto, bf16 or fp32");
+  }
   for (int i = 0; i < spec.worker_group_specs_size(); ++i) {
     if (spec.worker_group_specs(i).accelerator() != "nvidia") continue;
     return NotServed(absl::StrCat("spec.workerGroupSpecs[", i, "].accelerator"), "nvidia", "cpu or auto");
@@ -90,6 +94,7 @@ std::vector<std::string> WorkerKnobs(const v1::InferenceCluster& cluster, const 
   knobs.Add("max-num-batched-tokens", engine.max_num_batched_tokens());
   knobs.Add("enable-prefix-caching", engine.enable_prefix_caching());
   if (engine.has_threads()) knobs.Add("threads", engine.threads());
+  AddSpeculation(spec.speculative(), &knobs);
   knobs.Add("drain-seconds", DrainSeconds(spec));
   return knobs.Take();
 }

@@ -8,6 +8,7 @@
 namespace slmmesh {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -70,6 +71,20 @@ TEST(ProgramKnobs, RoutersOfAClusterThatMayHaveNoGroupWaitLonger) {
   EXPECT_THAT(RouterKnobs(Cluster("", "replicas: 2, minReplicas: 0}, {groupName: more")), Not(Contains(wait)));
 }
 
+TEST(ProgramKnobs, SpeculationReachesTheWorkers) {
+  const auto knobs = [](const std::string& speculative) {
+    const auto cluster = Cluster(speculative);
+    return WorkerKnobs(cluster, cluster.spec().worker_group_specs(0));
+  };
+  for (const char* none : {"", "  speculative: {}\n"}) EXPECT_THAT(knobs(none), Not(Contains(HasSubstr("specul"))));
+  EXPECT_THAT(knobs("  speculative: {method: ngram}\n"),
+              AllOf(Contains("--speculative-method=ngram"), Contains("--num-speculative-tokens=5"),
+                    Contains("--speculative-rule=coupled"), Not(Contains(HasSubstr("speculative-model")))));
+  EXPECT_THAT(knobs("  speculative: {method: draft, model: {path: /d}, numSpeculativeTokens: 3, rule: rejection}\n"),
+              AllOf(Contains("--speculative-method=draft"), Contains("--speculative-model=/d"),
+                    Contains("--num-speculative-tokens=3"), Contains("--speculative-rule=rejection")));
+}
+
 TEST(ProgramKnobs, WhatThisVersionLacksIsRefusedByName) {
   EXPECT_TRUE(CheckServedByThisVersion(Cluster().spec()).ok());
   const auto refusal = [](const v1::InferenceCluster& cluster) {
@@ -77,11 +92,10 @@ TEST(ProgramKnobs, WhatThisVersionLacksIsRefusedByName) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     return std::string(status.message());
   };
-  EXPECT_THAT(refusal(Cluster("  speculative: {method: ngram}\n")), HasSubstr("spec.speculative.method: \"ngram\""));
   EXPECT_THAT(refusal(Cluster("", "accelerator: nvidia")), HasSubstr("spec.workerGroupSpecs[0].accelerator"));
   auto cluster = Cluster();
-  cluster.mutable_spec()->mutable_model()->set_weights("int4");
-  EXPECT_THAT(refusal(cluster), HasSubstr("spec.model.weights: \"int4\" is not served by this version; write auto"));
+  cluster.mutable_spec()->mutable_model()->set_weights("fp8");
+  EXPECT_THAT(refusal(cluster), HasSubstr("spec.model.weights: \"fp8\" is not served by this version; write auto"));
   cluster = Cluster();
   cluster.mutable_spec()->mutable_model()->set_kv_cache("fp8");
   EXPECT_THAT(refusal(cluster), HasSubstr("spec.model.kvCache: \"fp8\""));

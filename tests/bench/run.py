@@ -62,7 +62,8 @@ def main():
     if "collective" in wanted:
         report["collective"] = program(build, "collective-bench")
     if "model" in wanted:
-        report["model"] = program(build, "model-bench", ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf", os.cpu_count())
+        report["model"] = program(build, "model-bench", ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf",
+                                  f"--threads={os.cpu_count()}")
     with tempfile.TemporaryDirectory(prefix="mesh-bench-") as folder:
         if "serve" in wanted:
             import bench_serve

@@ -6,17 +6,21 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "kernels/weight_format.h"
 #include "worker/checkpoint/model_config.h"
+#include "worker/checkpoint/quantized_parts.h"
 
 namespace slmmesh {
 
-enum class TensorType { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ4_K, kQ5_K, kQ6_K };
+// The last four are of safetensors, and as a rule parts of a quantized weight.
+enum class TensorType { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ4_K, kQ5_K, kQ6_K, kI8, kI32, kI64, kF8E4M3 };
 
 // A tensor as it lies in a mapped file. Row-major; shape[0] is the slowest (rows). Rows are contiguous bytes.
 struct TensorView {
@@ -27,16 +31,27 @@ struct TensorView {
   // GGUF stores Llama's q and k with rotary pairs interleaved; then row r of the Hugging Face order is found at
   // PermutedRow(r). Readers go through ReadRows, which hides it. 0: not permuted; else the number of heads.
   int64_t interleaved_heads = 0;
+  // How `bytes`, of type `type`, and other tensors' bytes make up a quantized weight; order kNone: they do not.
+  QuantizedParts parts;
 
   int64_t rows() const { return shape.size() == 1 ? 1 : shape[0]; }
   int64_t columns() const { return shape.back(); }
 };
 
-// Rows [begin, end) and columns [column_begin, column_end) as fp32, row-major, into out. Exact for every type (fp16 and
-// bf16 widen; quantized blocks are scale * q (+ min) in fp32, as ggml's dequantize does). Touches only those bytes.
-// Quantized columns may start anywhere.
+// Rows [begin, end) and columns [column_begin, column_end) as fp32, row-major, into out. Exact for every float type
+// (they widen); quantized weights are scale * q (+ minimum) in fp32, as ggml's dequantize does. Touches only those
+// bytes. Quantized columns may start anywhere.
 void ReadTensor(const TensorView& tensor, int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end,
                 float* out);
+
+// How the stored quants are multiplied as they are; nullopt for float types and for what only ReadTensor can read.
+std::optional<kernels::WeightFormat> NativeFormat(const TensorView& tensor);
+
+// The same range of a matrix with a native format, unrounded: quants [rows, columns], scales and minima
+// [rows, columns / group] ([rows] where group is 0; minima null where the format has none). Columns begin and end at
+// multiples of the group. scale * q (+ minimum) in fp32 is ReadTensor's value to the bit.
+void ReadQuantized(const TensorView& tensor, int64_t row_begin, int64_t row_end, int64_t column_begin,
+                   int64_t column_end, int8_t* quants, float* scales, float* minima);
 
 // What a router needs (proto ModelInfo carries it).
 struct TextAssets {

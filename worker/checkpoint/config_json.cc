@@ -28,7 +28,6 @@ struct RefusedField {
   const char* reason;
 };
 constexpr RefusedField kRefusedFields[] = {
-    {"quantization_config", "weights that are not quantized (GGUF files may be)"},
     {"compression_config", "weights that are not compressed"},
     {"num_experts", "a dense model (mixtures of experts are not supported)"},
     {"num_local_experts", "a dense model (mixtures of experts are not supported)"},

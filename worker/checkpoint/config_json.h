@@ -1,5 +1,6 @@
 // config.json of Hugging Face transformers (4 and 5) to ModelConfig. What would change the numbers and is not
-// implemented (quantization, experts, softcapping, …) is refused by name; what changes nothing is ignored.
+// implemented (experts, softcapping, …) is refused by name; what changes nothing is ignored
+// (quantization_config.h reads how weights are quantized).
 #pragma once
 
 #include <string>

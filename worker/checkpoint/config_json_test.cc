@@ -135,8 +135,7 @@ TEST(ConfigJson, QwenSlidesByLayer) {
 }
 
 TEST(ConfigJson, RefusesWhatWouldChangeTheNumbers) {
-  const std::pair<const char*, Json> kFields[] = {{"quantization_config", {{"bits", 4}}},
-                                                  {"num_local_experts", 8},
+  const std::pair<const char*, Json> kFields[] = {{"num_local_experts", 8},
                                                   {"final_logit_softcapping", 30.0},
                                                   {"attn_logit_softcapping", 50.0},
                                                   {"partial_rotary_factor", 0.5},

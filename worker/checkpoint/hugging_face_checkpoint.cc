@@ -11,6 +11,8 @@
 #include "worker/checkpoint/digest.h"
 #include "worker/checkpoint/hugging_face_text.h"
 #include "worker/checkpoint/mapped_checkpoint.h"
+#include "worker/checkpoint/quantization_config.h"
+#include "worker/checkpoint/quantized_tensors.h"
 #include "worker/checkpoint/safetensors.h"
 
 namespace slmmesh {
@@ -88,7 +90,9 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHuggingFaceFolder(const std::str
   parts.generation = text.generation;
   digest.AddText("tokenizer", parts.text.tokenizer_json);
   digest.AddText("chat template", parts.text.chat_template);
+  ASSIGN_OR_RETURN(const QuantizationConfig quantization, ReadQuantizationConfig(fields));
   RETURN_IF_ERROR(AddTensors(folder, parts, digest));
+  RETURN_IF_ERROR(Annotate(JoinQuantizedTensors(quantization, parts.tensors), folder));
   RETURN_IF_ERROR(Annotate(CheckTensors(parts.tensors, parts.config), folder));
   parts.digest = digest.Finish();
   return std::unique_ptr<Checkpoint>(new MappedCheckpoint(std::move(parts)));

@@ -58,6 +58,35 @@ void ExpectSameFloat(double expected, float actual) {
   }
 }
 
+// What ReadQuantized gives for a range, multiplied, against ReadTensor. Bytes behind each result stay as they were.
+void ExpectSameValues(const TensorView& view, const kernels::WeightFormat& format, int64_t row_begin, int64_t row_end,
+                      int64_t column_begin, int64_t column_end) {
+  const int64_t columns = column_end - column_begin;
+  const int64_t group = format.group == 0 ? columns : format.group;
+  const size_t count = static_cast<size_t>((row_end - row_begin) * columns);
+  const size_t groups = group == 0 ? 0 : count / static_cast<size_t>(group);
+  std::vector<float> values(count + 1);
+  std::vector<int8_t> quants(count + 1, 77);
+  std::vector<float> scales(groups + 1, 7.5f);
+  std::vector<float> minima(groups + 1, 7.5f);
+  ReadTensor(view, row_begin, row_end, column_begin, column_end, values.data());
+  ReadQuantized(view, row_begin, row_end, column_begin, column_end, quants.data(), scales.data(),
+                format.has_minima ? minima.data() : nullptr);
+  const bool unsigned4 = format.type == kernels::WeightType::kInt4 && format.has_minima;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t g = i / static_cast<size_t>(group);
+    if (format.type == kernels::WeightType::kInt4) {
+      ASSERT_GE(quants[i], unsigned4 ? 0 : -8);
+      ASSERT_LE(quants[i], unsigned4 ? 15 : 7);
+    }
+    const float product = scales[g] * static_cast<float>(quants[i]);
+    ASSERT_NO_FATAL_FAILURE(ExpectSameFloat(values[i], format.has_minima ? product + minima[g] : product)) << i;
+  }
+  EXPECT_EQ(quants[count], 77);
+  EXPECT_EQ(scales[groups], 7.5f);
+  EXPECT_EQ(minima[groups], 7.5f);
+}
+
 TEST(ReadTensor, EveryHalfIsExact) {
   std::vector<uint8_t> bytes;
   for (int half = 0; half < 65536; ++half) {
@@ -136,6 +165,33 @@ TEST(ReadTensor, UndoesInterleavedHeads) {
   ReadTensor(view, 0, 1, 5, 7, values.data());
   EXPECT_EQ(values[0], 5);
   EXPECT_EQ(values[1], 6);
+}
+
+// The same numbers by both ways, with every range of groups, rows interleaved or not.
+TEST(ReadQuantized, ScaleTimesQuantIsTheValueToTheBit) {
+  constexpr int64_t kRows = 8;
+  constexpr int64_t kColumns = 512;
+  for (const TensorType type : {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ4_K,
+                                TensorType::kQ5_K, TensorType::kQ6_K}) {
+    SCOPED_TRACE(TensorTypeName(type));
+    const std::vector<uint8_t> bytes = RandomBytes(kRows * RowBytes(type, kColumns), 3);
+    for (const int64_t heads : {0, 2}) {
+      TensorView view = View(type, {kRows, kColumns}, bytes);
+      view.interleaved_heads = heads;
+      const kernels::WeightFormat format = NativeFormat(view).value();
+      for (int64_t begin = 0; begin < kColumns; begin += format.group) {
+        ASSERT_NO_FATAL_FAILURE(ExpectSameValues(view, format, 1, kRows, begin, kColumns));
+        ASSERT_NO_FATAL_FAILURE(ExpectSameValues(view, format, 0, 3, 0, begin));
+      }
+    }
+  }
+}
+
+TEST(ReadQuantized, FloatsHaveNoNativeFormat) {
+  const std::vector<uint8_t> bytes(64);
+  for (const TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kBF16}) {
+    EXPECT_EQ(NativeFormat(View(type, {4, 4}, bytes)), std::nullopt);
+  }
 }
 
 }  // namespace

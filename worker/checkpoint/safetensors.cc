@@ -22,18 +22,18 @@ constexpr size_t kMaxShards = 4096;
 
 absl::StatusOr<TensorType> ReadType(const JsonFields& fields) {
   ASSIGN_OR_RETURN(const std::string type, fields.String("dtype"));
-  if (type == "F32") return TensorType::kF32;
-  if (type == "F16") return TensorType::kF16;
-  if (type == "BF16") return TensorType::kBF16;
-  return fields.Error("dtype", "F32, F16 or BF16");
+  for (const TensorType known : {TensorType::kF32, TensorType::kF16, TensorType::kBF16, TensorType::kI8,
+                                 TensorType::kI32, TensorType::kI64, TensorType::kF8E4M3}) {
+    if (type == TensorTypeName(known)) return known;
+  }
+  return fields.Error("dtype", "F32, F16 or BF16, or I8, I32, I64 or F8_E4M3 in a quantized checkpoint");
 }
 
 absl::StatusOr<std::vector<int64_t>> ReadShape(const JsonFields& fields) {
-  constexpr const char* kExpected = "a list of 1 or 2 positive sizes";
+  constexpr const char* kExpected = "a list of 1 or 2 positive sizes, or an empty one (a single number)";
   const Json* value = fields.Find("shape");
-  if (value == nullptr || !value->is_array() || value->empty() || value->size() > 2) {
-    return fields.Error("shape", kExpected);
-  }
+  if (value == nullptr || !value->is_array() || value->size() > 2) return fields.Error("shape", kExpected);
+  if (value->empty()) return std::vector<int64_t>{1};
   std::vector<int64_t> shape;
   int64_t elements = 1;
   for (const Json& size : *value) {

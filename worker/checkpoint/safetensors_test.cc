@@ -61,9 +61,9 @@ TEST(Safetensors, RefusesWhatDoesNotFit) {
     }
   };
   const std::string data(16, '\0');
-  refuse(SafetensorsBuilder().AddHeader("a", "I32", "[4]", 0, 16).AddData(data), {"`a`", "I32", "F32, F16 or BF16"});
+  refuse(SafetensorsBuilder().AddHeader("a", "U64", "[2]", 0, 16).AddData(data), {"`a`", "U64", "F32, F16 or BF16"});
   refuse(SafetensorsBuilder().AddHeader("a", "F32", "[3]", 0, 16).AddData(data), {"`a`", "12 bytes"});
-  refuse(SafetensorsBuilder().AddHeader("a", "F32", "[]", 0, 4).AddData(data), {"shape"});
+  refuse(SafetensorsBuilder().AddHeader("a", "F32", "[1.5]", 0, 4).AddData(data), {"shape"});
   refuse(SafetensorsBuilder().AddHeader("a", "F32", "[1,2,2]", 0, 16).AddData(data), {"shape"});
   refuse(SafetensorsBuilder().AddHeader("a", "F32", "[0]", 0, 0).AddData(data), {"shape"});
   refuse(SafetensorsBuilder().AddHeader("a", "F32", "[-4]", 0, 16).AddData(data), {"shape"});

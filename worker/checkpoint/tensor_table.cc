@@ -1,5 +1,7 @@
 #include "worker/checkpoint/tensor_table.h"
 
+#include <algorithm>
+
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -10,6 +12,10 @@ namespace slmmesh {
 namespace {
 
 std::string ShowShape(absl::Span<const int64_t> shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
+
+bool IsAllZeroBytes(const TensorView& tensor) {
+  return std::all_of(tensor.bytes.begin(), tensor.bytes.end(), [](uint8_t byte) { return byte == 0; });
+}
 
 }  // namespace
 
@@ -33,6 +39,14 @@ const char* TensorTypeName(TensorType type) {
       return "Q5_K";
     case TensorType::kQ6_K:
       return "Q6_K";
+    case TensorType::kI8:
+      return "I8";
+    case TensorType::kI32:
+      return "I32";
+    case TensorType::kI64:
+      return "I64";
+    case TensorType::kF8E4M3:
+      return "F8_E4M3";
   }
   return "unknown";
 }
@@ -42,6 +56,10 @@ int64_t BlockElements(TensorType type) {
     case TensorType::kF32:
     case TensorType::kF16:
     case TensorType::kBF16:
+    case TensorType::kI8:
+    case TensorType::kI32:
+    case TensorType::kI64:
+    case TensorType::kF8E4M3:
       return 1;
     case TensorType::kQ8_0:
     case TensorType::kQ4_0:
@@ -59,7 +77,13 @@ uint64_t RowBytes(TensorType type, int64_t columns) {
   const int64_t elements = BlockElements(type);
   const uint64_t blocks = columns % elements == 0 ? static_cast<uint64_t>(columns / elements) : 0;
   switch (type) {
+    case TensorType::kI8:
+    case TensorType::kF8E4M3:
+      return blocks;
+    case TensorType::kI64:
+      return blocks * 8;
     case TensorType::kF32:
+    case TensorType::kI32:
       return blocks * 4;
     case TensorType::kF16:
     case TensorType::kBF16:
@@ -86,6 +110,12 @@ absl::Status TensorTable::Add(TensorView&& tensor) {
     return absl::InvalidArgumentError(absl::StrCat("tensor `", name, "` is there twice"));
   }
   return absl::OkStatus();
+}
+
+std::optional<TensorView> TensorTable::Take(absl::string_view name) {
+  auto found = tensors_.extract(name);
+  if (found.empty()) return std::nullopt;
+  return std::move(found.mapped());
 }
 
 absl::StatusOr<TensorView> TensorTable::Find(const std::string& name, absl::Span<const int64_t> shape) const {
@@ -137,7 +167,8 @@ absl::Status CheckTensors(const TensorTable& table, const ModelConfig& config) {
     names.insert(name);
   }
   for (const auto& [name, tensor] : table.all()) {
-    const bool in_vain = name == "lm_head.weight" || absl::EndsWith(name, ".rotary_emb.inv_freq");
+    const bool in_vain = name == "lm_head.weight" || absl::EndsWith(name, ".rotary_emb.inv_freq") ||
+                         (absl::EndsWith(name, ".bias") && IsAllZeroBytes(tensor));
     if (!names.contains(name) && !in_vain) {
       return absl::InvalidArgumentError(absl::StrCat("tensor `", name, "` is not part of a ",
                                                      ArchitectureName(config.architecture), " model of ",

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +24,8 @@ class TensorTable {
   absl::Status Add(TensorView&& tensor);
 
   absl::StatusOr<TensorView> Find(const std::string& name, absl::Span<const int64_t> shape) const;
+  // Takes it out of the table; nothing if it is not there.
+  std::optional<TensorView> Take(absl::string_view name);
   bool Has(absl::string_view name) const { return tensors_.contains(name); }
   const absl::flat_hash_map<std::string, TensorView>& all() const { return tensors_; }
 
@@ -33,9 +36,9 @@ class TensorTable {
 // Every tensor of the model that `config` describes, with its shape.
 std::vector<std::pair<std::string, std::vector<int64_t>>> ExpectedTensors(const ModelConfig& config);
 
-// NOT_FOUND or INVALID_ARGUMENT unless `table` holds exactly the expected tensors. Two kinds may be there in vain: an
-// output matrix beside tied embeddings, and rotary frequencies that old converters stored. Anything else that the
-// config does not describe would silently be left out of the computation.
+// NOT_FOUND or INVALID_ARGUMENT unless `table` holds exactly the expected tensors. Three kinds may be there in vain:
+// an output matrix beside tied embeddings, rotary frequencies that old converters stored, and biases of zeros, which
+// GPTQ's tools add. Anything else that the config does not describe would silently be left out of the computation.
 absl::Status CheckTensors(const TensorTable& table, const ModelConfig& config);
 
 const char* TensorTypeName(TensorType type);

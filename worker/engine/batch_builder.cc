@@ -25,9 +25,16 @@ void AppendChunk(const Chunk& chunk, uint32_t block_size, BuiltBatch* built) {
     if (is_last) rows.ends_sequence = true;
     if (wants_prompt_row || is_last) batch.logit_rows.push_back(row);
   }
+  const std::vector<uint32_t>& guesses = sequence.speculation.guesses;
+  for (uint32_t i = 0; i < guesses.size(); ++i) {
+    batch.logit_rows.push_back(static_cast<uint32_t>(batch.tokens.size()));
+    batch.tokens.push_back(guesses[i]);
+    batch.positions.push_back(end + i);
+  }
   batch.query_start.push_back(static_cast<uint32_t>(batch.tokens.size()));
-  const uint32_t num_blocks = (end + block_size - 1) / block_size;
-  batch.block_table.insert(batch.block_table.end(), sequence.blocks.begin(), sequence.blocks.begin() + num_blocks);
+  const size_t num_blocks = (end + guesses.size() + block_size - 1) / block_size;
+  batch.block_table.insert(batch.block_table.end(), sequence.blocks.begin(),
+                           sequence.blocks.begin() + static_cast<ptrdiff_t>(num_blocks));
   batch.block_start.push_back(static_cast<uint32_t>(batch.block_table.size()));
   built->rows.push_back(rows);
   (sequence.num_tokens() > sequence.num_prompt && chunk.num_tokens == 1 ? built->decode_tokens

@@ -11,7 +11,7 @@
 namespace slmmesh {
 
 // Which rows of the logits belong to a chunk: first those of its prompt logprobs, then, when the chunk reaches the
-// sequence's end, the one that the next token is chosen from.
+// sequence's end, the one that the next token is chosen from, then that of each guess.
 struct ChunkRows {
   uint32_t first = 0;
   uint32_t num_prompt_rows = 0;

@@ -52,6 +52,7 @@ class EngineImpl : public Engine {
                 options.enable_prefix_caching ? PrefixCaching::kOn : PrefixCaching::kOff),
         scheduler_({options.max_num_seqs, options.max_num_batched_tokens}, &blocks_) {}
 
+  absl::Status StartSpeculation(ModelRunner* draft);
   absl::Status Submit(EngineRequest request) override;
   void Cancel(uint64_t id) override;
   absl::Status Step(std::vector<EngineOutput>* outputs, bool* worked) override;
@@ -69,10 +70,18 @@ class EngineImpl : public Engine {
   void ExpireTimeouts(std::vector<EngineOutput>* outputs);
   uint32_t PromptTokensBesideDecodes() const;
   void NoteFirstSchedule(absl::Span<const Chunk> chunks, absl::Time now);
-  // Takes the logits of one chunk: its prompt logprobs, and its next token.
-  void Emit(const Chunk& chunk, const ChunkRows& rows, absl::Span<const float> logits,
-            std::vector<EngineOutput>* outputs);
-  void EmitToken(Sequence* sequence, uint32_t token, absl::Span<const float> logits,
+  void NoteSpeed(const BuiltBatch& built, double seconds);
+  absl::Status RunModel(const StepBatch& batch, absl::Span<const float>* logits);
+  // Takes the logits of one chunk: its prompt logprobs, and its next tokens. How many it gave out.
+  uint32_t Emit(const Chunk& chunk, const ChunkRows& rows, absl::Span<const float> logits,
+                std::vector<EngineOutput>* outputs);
+  void TakePromptLogprobs(Sequence* sequence, const ChunkRows& rows, absl::Span<const float> logits);
+  // The next token, and each further one whose row follows a right guess. logits: [1 + guesses, vocab_size]
+  uint32_t EmitNextTokens(Sequence* sequence, absl::Span<const float> logits, std::vector<EngineOutput>* outputs);
+  // The token after the sequence's last one; `index`: of the guess at it, if there is one.
+  std::optional<uint32_t> ChooseToken(const Sequence& sequence, uint32_t index, absl::Span<const float> row);
+  // False when the token ends the request, which is gone then.
+  bool EmitToken(Sequence* sequence, uint32_t token, absl::Span<const float> logits,
                  std::vector<EngineOutput>* outputs);
   void FillFirstOutput(Sequence* sequence, v1::TokenOutput* output);
   v1::FinishReason FinishReasonOf(const Sequence& sequence, uint32_t token) const;
@@ -84,6 +93,7 @@ class EngineImpl : public Engine {
   const Clock* const clock_;
   KvBlocks blocks_;
   Scheduler scheduler_;
+  std::unique_ptr<Speculator> speculator_;  // null: no speculation
   Sampler sampler_;
   std::map<uint64_t, Sequence> sequences_;  // by id
   uint64_t next_arrival_ = 0;
@@ -176,49 +186,82 @@ uint32_t EngineImpl::PromptTokensBesideDecodes() const {
       std::clamp<double>(tokens, options_.block_size, std::max(options_.block_size, options_.max_num_batched_tokens)));
 }
 
+absl::Status EngineImpl::StartSpeculation(ModelRunner* draft) {
+  if (options_.speculation.method == SpeculationMethod::kNone) return absl::OkStatus();
+  ASSIGN_OR_RETURN(speculator_, Speculator::Create(options_.speculation, runner_->vocab_size(), options_.max_model_len,
+                                                   draft, &blocks_, clock_));
+  return absl::OkStatus();
+}
+
+absl::Status EngineImpl::RunModel(const StepBatch& batch, absl::Span<const float>* logits) {
+  RETURN_IF_ERROR(runner_->Run(batch, logits));
+  const uint32_t vocab_size = runner_->vocab_size();
+  if (logits->size() == batch.logit_rows.size() * vocab_size) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("the model gave ", logits->size(), " logits for ", batch.logit_rows.size(),
+                                          " rows of ", vocab_size));
+}
+
 absl::Status EngineImpl::Step(std::vector<EngineOutput>* outputs, bool* worked) {
   const size_t outputs_before = outputs->size();
   const absl::Time start = clock_->Now();
   ExpireTimeouts(outputs);
+  if (speculator_ != nullptr) speculator_->Want(scheduler_.running());
   const std::vector<Chunk> chunks = scheduler_.Schedule(PromptTokensBesideDecodes());
   stats_.preemptions = scheduler_.num_preemptions();
   *worked = !chunks.empty() || outputs->size() > outputs_before;
   if (chunks.empty()) return absl::OkStatus();
   NoteFirstSchedule(chunks, start);
-  const BuiltBatch built = BuildBatch(chunks, options_.block_size);
+
+  const absl::Time draft_start = clock_->Now();
+  if (speculator_ != nullptr) RETURN_IF_ERROR(speculator_->Draft(chunks, PromptTokensBesideDecodes()));
+  BuiltBatch built = BuildBatch(chunks, options_.block_size);
 
   const absl::Time run_start = clock_->Now();
   absl::Span<const float> logits;
-  RETURN_IF_ERROR(runner_->Run(built.batch, &logits));
-  const uint32_t vocab_size = runner_->vocab_size();
-  if (logits.size() != built.batch.logit_rows.size() * vocab_size) {
-    return absl::InternalError(absl::StrCat("the model gave ", logits.size(), " logits for ",
-                                            built.batch.logit_rows.size(), " rows of ", vocab_size));
-  }
+  RETURN_IF_ERROR(RunModel(built.batch, &logits));
 
   const absl::Time sample_start = clock_->Now();
-  for (size_t i = 0; i < chunks.size(); ++i) Emit(chunks[i], built.rows[i], logits, outputs);
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    const uint32_t emitted = Emit(chunks[i], built.rows[i], logits, outputs);
+    if (emitted > 1) built.decode_tokens += emitted - 1;
+  }
   const absl::Time end = clock_->Now();
 
-  last_step_ = {.schedule = absl::ToDoubleSeconds(run_start - start),
+  last_step_ = {.schedule = absl::ToDoubleSeconds(draft_start - start),
+                .draft = absl::ToDoubleSeconds(run_start - draft_start),
                 .run = absl::ToDoubleSeconds(sample_start - run_start),
                 .sample = absl::ToDoubleSeconds(end - sample_start),
                 .prefill_tokens = built.prefill_tokens,
                 .decode_tokens = built.decode_tokens};
-  prefill_rate_.Add(built.prefill_tokens, absl::ToDoubleSeconds(end - start));
-  if (built.prefill_tokens >= options_.block_size) {
-    chunk_rate_.Add(built.prefill_tokens, absl::ToDoubleSeconds(end - start));
-  }
-  decode_rate_.Add(built.decode_tokens, absl::ToDoubleSeconds(end - start));
+  NoteSpeed(built, absl::ToDoubleSeconds(end - start));
   return absl::OkStatus();
 }
 
-void EngineImpl::Emit(const Chunk& chunk, const ChunkRows& rows, absl::Span<const float> logits,
-                      std::vector<EngineOutput>* outputs) {
+void EngineImpl::NoteSpeed(const BuiltBatch& built, double seconds) {
+  prefill_rate_.Add(built.prefill_tokens, seconds);
+  if (built.prefill_tokens >= options_.block_size) chunk_rate_.Add(built.prefill_tokens, seconds);
+  decode_rate_.Add(built.decode_tokens, seconds);
+  if (speculator_ == nullptr) return;
+  const uint32_t tokens_of_decodes = built.prefill_tokens == 0 ? static_cast<uint32_t>(built.batch.num_tokens()) : 0;
+  speculator_->NoteStep(seconds, tokens_of_decodes, last_step_.run + last_step_.sample);
+  stats_.speculation = speculator_->stats();
+}
+
+uint32_t EngineImpl::Emit(const Chunk& chunk, const ChunkRows& rows, absl::Span<const float> logits,
+                          std::vector<EngineOutput>* outputs) {
   Sequence* sequence = chunk.sequence;
+  TakePromptLogprobs(sequence, rows, logits);
+  if (rows.ends_sequence) {
+    sequence->num_computed += chunk.num_tokens - 1;
+    return EmitNextTokens(sequence, logits.subspan((rows.first + rows.num_prompt_rows) * runner_->vocab_size()),
+                          outputs);
+  }
   sequence->num_computed += chunk.num_tokens;
   blocks_.Share(sequence);
+  return 0;
+}
 
+void EngineImpl::TakePromptLogprobs(Sequence* sequence, const ChunkRows& rows, absl::Span<const float> logits) {
   const size_t vocab_size = runner_->vocab_size();
   const uint32_t num_top = sequence->sampling.params().top_logprobs();
   for (uint32_t i = 0; i < rows.num_prompt_rows; ++i) {
@@ -227,19 +270,57 @@ void EngineImpl::Emit(const Chunk& chunk, const ChunkRows& rows, absl::Span<cons
     entry.set_logprob(row.Of(sequence->tokens[sequence->prompt_logprobs.size()]));
     AddTopLogprobs(row, num_top, entry.mutable_top_logprobs());
   }
-  if (!rows.ends_sequence) return;
-
-  const absl::Span<const float> row = logits.subspan((rows.first + rows.num_prompt_rows) * vocab_size, vocab_size);
-  const std::optional<uint32_t> token = sampler_.Sample(row, sequence->sampling);
-  if (!token.has_value()) {
-    Fail(sequence, absl::InternalError("no token can be chosen: all are masked, or the model's logits are not finite"),
-         outputs);
-    return;
-  }
-  EmitToken(sequence, *token, row, outputs);
 }
 
-void EngineImpl::EmitToken(Sequence* sequence, uint32_t token, absl::Span<const float> logits,
+// Token by token as if each had been a step of its own: only what is verified is computed, shared and emitted.
+uint32_t EngineImpl::EmitNextTokens(Sequence* sequence, absl::Span<const float> logits,
+                                    std::vector<EngineOutput>* outputs) {
+  SpeculationState& speculation = sequence->speculation;
+  const auto num_guesses = static_cast<uint32_t>(speculation.guesses.size());
+  const size_t vocab_size = runner_->vocab_size();
+  Verification verification = {.guessed = num_guesses};
+  Acceptance acceptance = speculation.acceptance;  // outlives the sequence
+  bool is_right = true, goes_on = true;
+  while (is_right && goes_on) {
+    ++sequence->num_computed;
+    blocks_.Share(sequence);
+    const uint32_t index = verification.emitted;
+    const absl::Span<const float> row = logits.subspan(index * vocab_size, vocab_size);
+    const std::optional<uint32_t> token = ChooseToken(*sequence, index, row);
+    if (!token.has_value()) {
+      Fail(sequence, absl::InternalError("no token can be chosen: all are masked, or the model's logits are not finite"),
+           outputs);
+      goes_on = false;
+      break;
+    }
+    is_right = index < num_guesses && *token == speculation.guesses[index];
+    ++verification.emitted;
+    if (is_right) ++verification.accepted;
+    goes_on = EmitToken(sequence, *token, row, outputs);
+    if (is_right && goes_on) blocks_.KeepDrafted(sequence);
+  }
+  if (num_guesses > 0) speculator_->NoteVerified(verification, &acceptance);
+  if (!goes_on) return verification.emitted;
+  speculation.acceptance = acceptance;
+  speculation.guesses.clear();
+  speculation.proposals.clear();
+  blocks_.Trim(sequence);
+  return verification.emitted;
+}
+
+std::optional<uint32_t> EngineImpl::ChooseToken(const Sequence& sequence, uint32_t index,
+                                                absl::Span<const float> row) {
+  const SpeculationState& speculation = sequence.speculation;
+  if (index >= speculation.guesses.size() || options_.speculation.rule == AcceptanceRule::kCoupled) {
+    return sampler_.Sample(row, sequence.sampling);
+  }
+  const uint32_t guess = speculation.guesses[index];
+  const TokenDistribution certain = {{guess}, {1}};
+  return sampler_.SampleGuessed(row, sequence.sampling, guess,
+                                speculation.proposals.empty() ? certain : speculation.proposals[index]);
+}
+
+bool EngineImpl::EmitToken(Sequence* sequence, uint32_t token, absl::Span<const float> logits,
                            std::vector<EngineOutput>* outputs) {
   EngineOutput emitted{.id = sequence->id};
   v1::TokenOutput& output = emitted.output;
@@ -257,11 +338,13 @@ void EngineImpl::EmitToken(Sequence* sequence, uint32_t token, absl::Span<const 
   ++stats_.generated_tokens;
   output.set_finish_reason(FinishReasonOf(*sequence, token));
   output.set_is_stop_token(output.finish_reason() == v1::FINISH_REASON_STOP);
-  if (output.finish_reason() != v1::FINISH_REASON_UNSPECIFIED) {
+  const bool goes_on = output.finish_reason() == v1::FINISH_REASON_UNSPECIFIED;
+  if (!goes_on) {
     ++stats_.finished_requests;
     Remove(sequence);
   }
   outputs->push_back(std::move(emitted));
+  return goes_on;
 }
 
 void EngineImpl::FillFirstOutput(Sequence* sequence, v1::TokenOutput* output) {
@@ -303,7 +386,7 @@ v1::BlockEvents EngineImpl::TakeBlockEvents() {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, ModelRunner* runner,
-                                                       const Clock* clock) {
+                                                       const Clock* clock, ModelRunner* draft) {
   RETURN_IF_ERROR(CheckOptions(options));
   const uint32_t vocab_size = runner->vocab_size();
   if (vocab_size == 0) return absl::InvalidArgumentError("the model's vocab_size is 0: it has no token to give");
@@ -313,7 +396,9 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& opti
           absl::StrCat("eos_token_ids has ", token, ": use token ids below the vocabulary size, ", vocab_size));
     }
   }
-  return std::make_unique<EngineImpl>(options, runner, clock);
+  auto engine = std::make_unique<EngineImpl>(options, runner, clock);
+  RETURN_IF_ERROR(engine->StartSpeculation(draft));
+  return engine;
 }
 
 }  // namespace slmmesh

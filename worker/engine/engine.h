@@ -1,4 +1,4 @@
-// Rank 0's engine: step() is schedule → run → sample → emit. Continuous batching with chunked prefill over a paged,
+// Rank 0's engine: step() is schedule → (guess →) run → sample → emit. Continuous batching with chunked prefill over a paged,
 // prefix-shared KV cache. Single-threaded: one thread owns it and calls everything; it never blocks but in
 // ModelRunner::Run. Time and model are injected, so a simulation can drive it.
 #pragma once
@@ -15,6 +15,8 @@
 #include "proto/block_hash.h"
 #include "slmmesh/v1/worker.pb.h"
 #include "worker/engine/model_runner.h"
+#include "worker/engine/speculation.h"
+#include "worker/engine/speculator.h"
 
 namespace slmmesh {
 
@@ -30,6 +32,7 @@ struct EngineOptions {
   uint32_t max_waiting = 1024;  // beyond: a submit is refused with RESOURCE_EXHAUSTED
   bool enable_prefix_caching = true;
   std::vector<uint32_t> eos_token_ids;
+  SpeculationOptions speculation;
 };
 
 // Handles are the engine's own name of a request: unique while it lives (the server maps (stream, handle) to them).
@@ -45,8 +48,8 @@ struct EngineOutput {
 
 // Seconds that one step took, by phase.
 struct StepTimes {
-  double schedule = 0, run = 0, sample = 0;
-  uint32_t prefill_tokens = 0, decode_tokens = 0;
+  double schedule = 0, draft = 0, run = 0, sample = 0;
+  uint32_t prefill_tokens = 0, decode_tokens = 0;  // decode: as many as were given out
 };
 
 struct EngineStats {  // totals since start
@@ -54,12 +57,14 @@ struct EngineStats {  // totals since start
   uint64_t prompt_tokens = 0, generated_tokens = 0;
   uint64_t prefix_lookup_tokens = 0, prefix_hit_tokens = 0;
   uint64_t finished_requests = 0, aborted_requests = 0;
+  SpeculationStats speculation;
 };
 
 class Engine {
  public:
+  // `draft`: the model that guesses, for the methods of speculation that have one.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options, ModelRunner* runner,
-                                                        const Clock* clock);
+                                                        const Clock* clock, ModelRunner* draft = nullptr);
   virtual ~Engine() = default;
 
   // INVALID_ARGUMENT (names field, value, fix) for what can never run; RESOURCE_EXHAUSTED when the queue is full.

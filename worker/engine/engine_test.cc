@@ -411,6 +411,10 @@ TEST(EngineCreateTest, RefusesOptionsThatCannotWork) {
   bad[3].max_num_seqs = 0;
   bad[4].max_num_batched_tokens = bad[4].max_num_seqs - 1;
   bad[5].eos_token_ids = {kVocabSize};
+  bad.push_back(good);
+  bad.back().speculation.method = SpeculationMethod::kSelfQuantized;  // without a draft
+  bad.push_back(good);
+  bad.back().speculation = {.method = SpeculationMethod::kNgram, .max_guesses = 0};
   for (const EngineOptions& options : bad) EXPECT_EQ(code(options), absl::StatusCode::kInvalidArgument);
 }
 

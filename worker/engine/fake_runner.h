@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -29,7 +31,9 @@ inline std::vector<float> HashedLogits(absl::Span<const uint32_t> history, uint3
 class FakeRunner : public ModelRunner {
  public:
   FakeRunner(uint32_t vocab_size, uint32_t num_blocks, uint32_t block_size)
-      : vocab_size_(vocab_size), block_size_(block_size), slots_(size_t{num_blocks} * block_size, kNothing) {}
+      : vocab_size_(vocab_size),
+        block_size_(block_size),
+        slots_(std::make_shared<std::vector<uint32_t>>(size_t{num_blocks} * block_size, kNothing)) {}
 
   uint32_t vocab_size() const override { return vocab_size_; }
 
@@ -38,13 +42,14 @@ class FakeRunner : public ModelRunner {
     RETURN_IF_ERROR(Check(batch));
     ++num_steps;
     last_batch = batch;
-    std::vector<bool> written(slots_.size(), false);
+    if (on_run) on_run(batch);
+    std::vector<bool> written(slots_->size(), false);
     for (int64_t s = 0; s < batch.num_sequences(); ++s) {
       for (uint32_t t = batch.query_start[s]; t < batch.query_start[s + 1]; ++t) {
         const size_t slot = SlotOf(batch, s, batch.positions[t]);
         if (written[slot]) return absl::InternalError("two tokens of a step share a slot");
         written[slot] = true;
-        slots_[slot] = batch.tokens[t];
+        (*slots_)[slot] = Mark(batch.tokens[t]);
       }
     }
     logits_.clear();
@@ -56,6 +61,17 @@ class FakeRunner : public ModelRunner {
   absl::Status fail_with;
   uint64_t num_steps = 0;
   StepBatch last_batch;
+  std::function<void(const StepBatch&)> on_run;
+
+ protected:
+  FakeRunner(uint32_t vocab_size, const FakeRunner& cache)
+      : vocab_size_(vocab_size), block_size_(cache.block_size_), slots_(cache.slots_) {}
+
+  // What a token's KV is: of equal tokens the same, if the same model computed it.
+  virtual uint32_t Mark(uint32_t token) const { return token; }
+  virtual std::vector<float> LogitsAfter(const std::vector<uint32_t>& marks) const {
+    return HashedLogits(marks, vocab_size_);
+  }
 
  private:
   static constexpr uint32_t kNothing = UINT32_MAX;
@@ -70,9 +86,9 @@ class FakeRunner : public ModelRunner {
     while (batch.query_start[sequence + 1] <= row) ++sequence;
     std::vector<uint32_t> history;
     for (uint32_t position = 0; position <= batch.positions[row]; ++position) {
-      history.push_back(slots_[SlotOf(batch, sequence, position)]);
+      history.push_back((*slots_)[SlotOf(batch, sequence, position)]);
     }
-    const std::vector<float> row_logits = HashedLogits(history, vocab_size_);
+    const std::vector<float> row_logits = LogitsAfter(history);
     logits_.insert(logits_.end(), row_logits.begin(), row_logits.end());
   }
 
@@ -93,7 +109,7 @@ class FakeRunner : public ModelRunner {
       if (blocks != batch.positions[end - 1] / block_size_ + 1) return bad("the block table's length");
     }
     for (uint32_t block : batch.block_table) {
-      if (size_t{block} * block_size_ >= slots_.size()) return bad("a block that does not exist");
+      if (size_t{block} * block_size_ >= slots_->size()) return bad("a block that does not exist");
     }
     for (size_t i = 0; i < batch.logit_rows.size(); ++i) {
       if (batch.logit_rows[i] >= batch.tokens.size()) return bad("a logit row that does not exist");
@@ -103,8 +119,33 @@ class FakeRunner : public ModelRunner {
   }
 
   const uint32_t vocab_size_, block_size_;
-  std::vector<uint32_t> slots_;  // [num_blocks, block_size]: the token whose KV lies there
+  const std::shared_ptr<std::vector<uint32_t>> slots_;  // [num_blocks, block_size]: the KV that lies there
   std::vector<float> logits_;
+};
+
+// Guesses what the FakeRunner says after `agreement` of 100 histories. What it computes of a token is not what the
+// target computes: a target that attends to it says something else.
+class FakeDraft : public FakeRunner {
+ public:
+  // With a cache of its own.
+  FakeDraft(uint32_t vocab_size, uint32_t num_blocks, uint32_t block_size, uint32_t agreement)
+      : FakeRunner(vocab_size, num_blocks, block_size), agreement_(agreement) {}
+  // With the target's.
+  FakeDraft(uint32_t vocab_size, const FakeRunner& target, uint32_t agreement)
+      : FakeRunner(vocab_size, target), agreement_(agreement) {}
+
+ protected:
+  uint32_t Mark(uint32_t token) const override { return token | kDraftsMark; }
+  std::vector<float> LogitsAfter(const std::vector<uint32_t>& marks) const override {
+    std::vector<uint32_t> history = marks;
+    for (uint32_t& token : history) token &= ~kDraftsMark;
+    if (NextBlockHash(1, {history.data(), history.size()}) % 100 >= agreement_) history.push_back(0);
+    return HashedLogits(history, vocab_size());
+  }
+
+ private:
+  static constexpr uint32_t kDraftsMark = 1u << 31;
+  const uint32_t agreement_;
 };
 
 }  // namespace slmmesh

@@ -6,7 +6,7 @@
 namespace slmmesh {
 
 KvBlocks::KvBlocks(uint32_t num_blocks, uint32_t block_size, PrefixCaching caching)
-    : block_size_(block_size), caching_(caching), pool_(num_blocks), cache_(num_blocks, block_size) {}
+    : block_size_(block_size), caching_(caching), pool_(num_blocks), cache_(num_blocks, block_size), is_drafted_(num_blocks) {}
 
 absl::Span<const uint32_t> KvBlocks::BlockTokens(const Sequence& sequence, size_t index) const {
   return absl::MakeConstSpan(sequence.tokens).subspan(index * block_size_, block_size_);
@@ -66,6 +66,7 @@ BlockId KvBlocks::AllocateForgetting() {
   const std::optional<BlockId> block = pool_.Allocate();
   assert(block.has_value());
   cache_.Erase(*block);
+  is_drafted_[*block] = false;
   return *block;
 }
 
@@ -86,6 +87,9 @@ void KvBlocks::Share(Sequence* sequence) {
       pool_.AddReference(*shared);
       pool_.Release(own, BlockContent::kUseless);
       sequence->blocks[index] = *shared;
+      if (!is_drafted_[*shared]) {
+        sequence->speculation.num_drafted = std::min(sequence->speculation.num_drafted, index * block_size_);
+      }
     }
     ++sequence->num_shareable;
   }
@@ -100,6 +104,44 @@ void KvBlocks::End(Sequence* sequence) {
   sequence->num_computed = 0;
   sequence->num_shareable = 0;
   sequence->unshareable = false;
+  sequence->speculation.num_drafted = 0;
+}
+
+uint32_t KvBlocks::GrowForGuesses(Sequence* sequence, uint32_t wanted) {
+  const size_t num_tokens = sequence->tokens.size();
+  while (sequence->blocks.size() * block_size_ < num_tokens + wanted && pool_.num_free() > 0) {
+    sequence->blocks.push_back(AllocateForgetting());
+  }
+  return static_cast<uint32_t>(std::min<size_t>(wanted, sequence->blocks.size() * block_size_ - num_tokens));
+}
+
+void KvBlocks::Trim(Sequence* sequence) {
+  const size_t needed = (sequence->tokens.size() + block_size_ - 1) / block_size_;
+  for (; sequence->blocks.size() > needed; sequence->blocks.pop_back()) {
+    pool_.Release(sequence->blocks.back(), BlockContent::kUseless);
+  }
+}
+
+void KvBlocks::NoteDrafted(Sequence* sequence, uint32_t num_tokens) {
+  uint32_t& drafted = sequence->speculation.num_drafted;
+  for (uint32_t index = drafted / block_size_; index < num_tokens / block_size_; ++index) {
+    is_drafted_[sequence->blocks[index]] = true;
+  }
+  drafted = num_tokens;
+}
+
+void KvBlocks::KeepDrafted(Sequence* sequence) {
+  const uint32_t last = sequence->num_tokens() - 1;
+  const SpeculationState& speculation = sequence->speculation;
+  if (speculation.num_drafted == last && last < speculation.num_written) NoteDrafted(sequence, last + 1);
+}
+
+void KvBlocks::FindDrafted(Sequence* sequence) const {
+  uint32_t& drafted = sequence->speculation.num_drafted;
+  for (uint32_t index = drafted / block_size_; index < sequence->num_shareable; ++index) {
+    if (!is_drafted_[sequence->blocks[index]]) break;
+    drafted = (index + 1) * block_size_;
+  }
 }
 
 bool KvBlocks::IsBeingComputed(Sequence* waiting, absl::Span<Sequence* const> running) const {

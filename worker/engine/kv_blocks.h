@@ -22,6 +22,11 @@ class KvBlocks {
   bool Begin(Sequence* sequence, uint32_t reserve);
   // Adds the block that the last token needs, if it needs one. False when none is free.
   bool Grow(Sequence* sequence);
+  // Adds blocks for up to `wanted` positions behind the last token, as far as blocks are free; how many positions there
+  // are. To be given back by Trim before anything else is asked for this sequence.
+  uint32_t GrowForGuesses(Sequence* sequence, uint32_t wanted);
+  // Gives back the blocks behind the last token's.
+  void Trim(Sequence* sequence);
   // Makes the full computed blocks of the sequence findable. Where another sequence computed the same block meanwhile,
   // takes that one (its bits are the same: numbers never depend on company) and frees its own.
   void Share(Sequence* sequence);
@@ -31,6 +36,13 @@ class KvBlocks {
   // True when one of `running` is about to compute the first shareable block that `waiting` misses: better to wait for
   // it than to compute it twice.
   bool IsBeingComputed(Sequence* waiting, absl::Span<Sequence* const> running) const;
+
+  // A draft model with a cache of its own has computed the sequence's first `num_tokens` tokens.
+  void NoteDrafted(Sequence* sequence, uint32_t num_tokens);
+  // The sequence's last token was a right guess: what the draft model computed of it stays.
+  void KeepDrafted(Sequence* sequence);
+  // Notes what others computed of the draft's KV in blocks that the sequence shares.
+  void FindDrafted(Sequence* sequence) const;
 
   void ForgetAll() { cache_.Clear(); }
   PrefixCache& cache() { return cache_; }
@@ -50,6 +62,7 @@ class KvBlocks {
   const PrefixCaching caching_;
   BlockPool pool_;
   PrefixCache cache_;
+  std::vector<bool> is_drafted_;  // [num_blocks]: full, and so is the draft model's KV of it
 };
 
 }  // namespace slmmesh

@@ -4,8 +4,9 @@
 
 namespace slmmesh {
 
-NoiseKey MakeNoiseKey(uint64_t seed, uint64_t token_index) {
-  const uint64_t hash = Mix64(Mix64(seed + kMixGolden) + token_index + kMixGolden);
+NoiseKey MakeNoiseKey(uint64_t seed, uint64_t token_index, NoiseUse use) {
+  uint64_t hash = Mix64(Mix64(seed + kMixGolden) + token_index + kMixGolden);
+  if (use != NoiseUse::kChoice) hash = Mix64(hash + static_cast<uint64_t>(use) * kMixGolden);
   return {static_cast<uint32_t>(hash), static_cast<uint32_t>(hash >> 32)};
 }
 

@@ -16,7 +16,14 @@ struct NoiseKey {
   uint32_t second = 0;
 };
 
-NoiseKey MakeNoiseKey(uint64_t seed, uint64_t token_index);
+// Draws about the same token that must not depend on each other.
+enum class NoiseUse : uint64_t {
+  kChoice,    // of the token itself, and of a draft's guess at it
+  kAccept,    // whether a guess stays
+  kResample,  // what takes the place of one that does not
+};
+
+NoiseKey MakeNoiseKey(uint64_t seed, uint64_t token_index, NoiseUse use = NoiseUse::kChoice);
 
 // A bijection of 32 bits with low bias (C. Wellons' "lowbias32"); 32-bit products, so that it vectorises.
 [[gnu::always_inline]] inline uint32_t MixNoise(uint32_t x) {

@@ -16,16 +16,35 @@
 #include "absl/types/span.h"
 #include "worker/engine/candidates.h"
 #include "worker/engine/sampling_state.h"
+#include "worker/engine/token_distribution.h"
 
 namespace slmmesh {
 
 // Not thread-safe: holds scratch memory of one row.
 class Sampler {
  public:
+  // What a draft draws its guesses from is thinned to so many tokens: any proposal is as right as another, and this one
+  // bounds what must be kept of it.
+  static constexpr uint32_t kProposalTokens = 64;
+
   // logits: [vocab_size]. Empty when no token can be chosen: all are masked, or the row's maximum is not finite.
   std::optional<uint32_t> Sample(absl::Span<const float> logits, const SamplingState& state);
 
+  // As Sample with those tokens alone; tells what it drew from. For a draft under the rejection rule.
+  std::optional<uint32_t> Propose(absl::Span<const float> logits, const SamplingState& state,
+                                  TokenDistribution* proposal);
+  // As Sample in distribution, given a guess that was drawn from `proposal`: what it gives is the guess as often as can
+  // be (rejection.h). At temperature 0 it is what Sample gives.
+  std::optional<uint32_t> SampleGuessed(absl::Span<const float> logits, const SamplingState& state, uint32_t guess,
+                                        const TokenDistribution& proposal);
+
  private:
+  // Steps 1 to 3; points *logits at the outcome. The likeliest token, if any can be chosen.
+  std::optional<uint32_t> Adjust(absl::Span<const float>* logits, const SamplingState& state);
+  // Steps 4 and 5.
+  void Thin(absl::Span<const float> logits, float max_logit, const v1::SamplingParams& params);
+  TokenDistribution Distribution() const;  // of the candidates
+
   std::vector<float> adjusted_;
   std::vector<float> maxima_;
   Candidates candidates_;

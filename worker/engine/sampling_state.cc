@@ -37,6 +37,21 @@ void SamplingState::AddOutputToken(uint32_t token) {
   ++num_output_;
 }
 
+void SamplingState::AddGuess(uint32_t token) {
+  guesses_.push_back({token, !output_counts_.contains(token)});
+  AddOutputToken(token);
+}
+
+void SamplingState::DropGuesses() {
+  for (; !guesses_.empty(); guesses_.pop_back()) {
+    const Guess& guess = guesses_.back();
+    --num_output_;
+    if (!penalizes()) continue;
+    --output_counts_[guess.token];
+    if (guess.is_new) output_counts_.erase(guess.token);
+  }
+}
+
 bool SamplingState::EndsRequest(uint32_t token) const { return Contains(ending_tokens_, token); }
 
 bool SamplingState::LeavesLogits() const {

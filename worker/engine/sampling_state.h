@@ -20,6 +20,11 @@ class SamplingState {
   void AddPromptToken(uint32_t token);
   void AddOutputToken(uint32_t token);
 
+  // A guess at the next token counts as if it had been chosen, until it is taken back. Guesses are taken back before
+  // the next output token is told.
+  void AddGuess(uint32_t token);
+  void DropGuesses();
+
   uint32_t num_output() const { return num_output_; }  // the index of the next token
   bool EndsRequest(uint32_t token) const;
 
@@ -40,6 +45,11 @@ class SamplingState {
   // The tokens of prompt and output, and how often each is in the output; kept only as far as penalties need it.
   absl::flat_hash_map<uint32_t, uint32_t> output_counts_;
   uint32_t num_output_ = 0;
+  struct Guess {
+    uint32_t token;
+    bool is_new;  // it was in neither prompt nor output
+  };
+  std::vector<Guess> guesses_;
 };
 
 }  // namespace slmmesh

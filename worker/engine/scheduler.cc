@@ -22,6 +22,7 @@ std::vector<Chunk> Scheduler::Schedule(uint32_t max_prompt_tokens_beside_decodes
   uint32_t budget = ScheduleRunning(max_prompt_tokens_beside_decodes, &chunks);
   if (memory_suffices) budget = Admit(budget, &chunks);
   Extend(budget, &chunks);
+  MakeRoomForGuesses(&chunks);
   assert(!chunks.empty() || (running_.empty() && waiting_.empty()));
   return chunks;
 }
@@ -114,6 +115,18 @@ void Scheduler::Extend(uint32_t budget, std::vector<Chunk>* chunks) const {
     const uint32_t extra = std::min(budget, LargestChunk(*chunk->sequence) - chunk->num_tokens);
     chunk->num_tokens += extra;
     budget -= extra;
+  }
+}
+
+// The blocks are free now and given back before the next schedule, so nobody is preempted for them.
+void Scheduler::MakeRoomForGuesses(std::vector<Chunk>* chunks) const {
+  uint32_t budget = limits_.max_num_batched_tokens;
+  for (const Chunk& chunk : *chunks) budget -= chunk.num_tokens;
+  for (Chunk& chunk : *chunks) {
+    const uint32_t wanted = std::min(chunk.sequence->speculation.wanted, budget);
+    if (wanted == 0 || chunk.sequence->num_uncomputed() != 1) continue;
+    chunk.max_guesses = blocks_->GrowForGuesses(chunk.sequence, wanted);
+    budget -= chunk.max_guesses;
   }
 }
 

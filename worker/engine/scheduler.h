@@ -10,6 +10,7 @@
 //   4. Waiting requests are admitted. The next is the oldest one of the tenant that holds the fewest tokens in the
 //   batch.
 //   5. Budget that is still left extends the chunks, the latest first: they had the smaller halves.
+//   6. What even then is left goes to the guesses that decodes want: never at the cost of a token or of a block.
 //
 // Progress: the oldest running request is never preempted, and a submit that needs more than all blocks is refused, so
 // it finishes. The oldest of all requests is first in its tenant's queue, and its tenant's turn comes at the latest
@@ -34,10 +35,11 @@ struct SchedulerLimits {
 // The logits of prompt tokens that one step computes for one request: bounds the memory that prompt_logprobs costs.
 constexpr uint32_t kMaxPromptLogitRows = 64;
 
-// The next `num_tokens` uncomputed tokens of a sequence.
+// The next `num_tokens` uncomputed tokens of a sequence, and room for guesses at those behind its last token.
 struct Chunk {
   Sequence* sequence = nullptr;
   uint32_t num_tokens = 0;
+  uint32_t max_guesses = 0;
 };
 
 // Not thread-safe. Does not own the sequences; one that was added must be removed before it dies.
@@ -61,6 +63,7 @@ class Scheduler {
   uint32_t ScheduleRunning(uint32_t max_prompt_tokens_beside_decodes, std::vector<Chunk>* chunks) const;
   uint32_t Admit(uint32_t budget, std::vector<Chunk>* chunks);
   void Extend(uint32_t budget, std::vector<Chunk>* chunks) const;
+  void MakeRoomForGuesses(std::vector<Chunk>* chunks) const;
 
   bool GrowRunning();  // false when a request was preempted
   Sequence* ChooseVictim() const;

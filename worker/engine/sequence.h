@@ -10,6 +10,7 @@
 #include "slmmesh/v1/worker.pb.h"
 #include "worker/engine/block_pool.h"
 #include "worker/engine/sampling_state.h"
+#include "worker/engine/speculation_state.h"
 
 namespace slmmesh {
 
@@ -42,6 +43,8 @@ struct Sequence {
   uint32_t num_computed = 0;      // tokens whose KV is computed
   uint32_t num_shareable = 0;
   bool unshareable = false;  // a hash collided: no further block can enter the prefix cache
+
+  SpeculationState speculation;
 
   absl::Time submitted = absl::InfinitePast();
   absl::Time deadline = absl::InfiniteFuture();

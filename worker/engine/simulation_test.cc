@@ -1,6 +1,6 @@
 // A deterministic simulation of an engine's life: random arrivals, tenants, cancels, timeouts and resumed requests on
-// pools so small that blocks run out and prefixes are evicted. Whatever happens around it, every request must get the
-// tokens that it gets alone. A failure prints its seed.
+// pools so small that blocks run out and prefixes are evicted, with guesses of every kind. Whatever happens around it,
+// every request must get the tokens and log-probabilities that it gets alone. A failure prints its seed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 
 #include "worker/engine/engine.h"
 #include "worker/engine/fake_runner.h"
+#include "worker/engine/logprobs.h"
 #include "worker/engine/sampler.h"
 
 namespace slmmesh {
@@ -19,11 +20,12 @@ namespace {
 
 constexpr uint32_t kVocabSize = 23;
 constexpr uint32_t kEos = 1;
-constexpr uint32_t kSeeds = 200;
+constexpr uint32_t kSeeds = 400;
 constexpr uint32_t kRequests = 40;
 
 struct Answer {
   std::vector<uint32_t> tokens;  // from the submit's own start
+  std::vector<float> logprobs;
   v1::FinishReason reason = v1::FINISH_REASON_UNSPECIFIED;
 };
 
@@ -39,11 +41,13 @@ Answer AnswerAlone(const v1::Submit& submit, uint32_t max_model_len) {
   Sampler sampler;
   Answer answer;
   while (answer.reason == v1::FINISH_REASON_UNSPECIFIED) {
-    const uint32_t token = sampler.Sample(HashedLogits(history, kVocabSize), state).value();
+    const std::vector<float> logits = HashedLogits(history, kVocabSize);
+    const uint32_t token = sampler.Sample(logits, state).value();
     answer.tokens.push_back(token);
+    answer.logprobs.push_back(RowLogprobs(logits).Of(token));
     history.push_back(token);
     state.AddOutputToken(token);
-    if (token == kEos && !submit.sampling().ignore_eos()) {
+    if (state.EndsRequest(token)) {
       answer.reason = v1::FINISH_REASON_STOP;
     } else if (history.size() - num_prompt == submit.sampling().max_tokens() || history.size() == max_model_len) {
       answer.reason = v1::FINISH_REASON_LENGTH;
@@ -56,6 +60,8 @@ Answer AnswerAlone(const v1::Submit& submit, uint32_t max_model_len) {
 struct Coverage {
   uint64_t steps = 0, preemptions = 0, hits = 0, evictions = 0, timeouts = 0, cancels = 0, refused = 0, finished = 0,
            resumed = 0;
+  std::map<SpeculationMethod, SpeculationStats> speculation;
+  uint64_t perfect_drafts = 0;
 };
 
 struct Request {
@@ -78,7 +84,9 @@ class Simulation {
     options_.enable_prefix_caching = Chance(85);
     options_.eos_token_ids = {kEos};
     runner_.emplace(kVocabSize, options_.num_blocks, options_.block_size);
-    engine_ = Engine::Create(options_, &*runner_, &clock_).value();
+    runner_->on_run = [this](const StepBatch& batch) { Take(batch, target_us_); };
+    RandomSpeculation();
+    engine_ = Engine::Create(options_, &*runner_, &clock_, draft_.get()).value();
     for (int i = 0; i < 3; ++i) prefixes_.push_back(Tokens(Between(4, options_.max_model_len / 2)));
   }
 
@@ -102,15 +110,43 @@ class Simulation {
     return tokens;
   }
 
+  void RandomSpeculation() {
+    SpeculationOptions& speculation = options_.speculation;
+    speculation.method = static_cast<SpeculationMethod>(Between(0, 3));
+    speculation.max_guesses = Between(1, 9);
+    speculation.adapts = Chance(50);
+    if (Chance(25)) speculation.rule = AcceptanceRule::kRejection;
+    agreement_ = Pick({0, 50, 90, 100});
+    const uint32_t vocab_size = agreement_ == 100 ? kVocabSize : Between(kVocabSize - 3, kVocabSize + 3);
+    if (speculation.method == SpeculationMethod::kSelfQuantized) {
+      draft_ = std::make_unique<FakeDraft>(vocab_size, *runner_, agreement_);
+    } else if (speculation.method == SpeculationMethod::kDraft) {
+      draft_ = std::make_unique<FakeDraft>(vocab_size, options_.num_blocks, options_.block_size, agreement_);
+      if (Chance(30)) speculation.draft_max_len = Between(1, options_.max_model_len);
+    }
+    if (draft_ != nullptr) draft_->on_run = [this](const StepBatch& batch) { Take(batch, draft_us_); };
+  }
+
+  // Runs take time, so that what pays differs from seed to seed.
+  void Take(const StepBatch& batch, uint32_t microseconds) {
+    clock_.Advance(absl::Microseconds(microseconds + Between(0, 3) * batch.num_tokens()));
+  }
+
   v1::SamplingParams RandomSampling() {
     v1::SamplingParams sampling;
-    sampling.set_temperature(Chance(50) ? 0 : 1);
+    const bool is_greedy = options_.speculation.rule == AcceptanceRule::kRejection || Chance(50);
+    sampling.set_temperature(is_greedy ? 0 : 1);
     sampling.set_top_p(Chance(30) ? 0.8f : 1);
     sampling.set_top_k(Chance(30) ? 5 : 0);
     sampling.set_repetition_penalty(Chance(20) ? 1.3f : 1);
     sampling.set_frequency_penalty(Chance(20) ? 0.5f : 0);
     sampling.set_seed(Between(0, 3));
     sampling.set_max_tokens(Between(1, options_.max_model_len));
+    sampling.set_min_tokens(Chance(20) ? Between(0, sampling.max_tokens()) : 0);
+    if (Chance(20)) sampling.add_stop_token_ids(Between(2, 9));
+    if (Chance(20)) (*sampling.mutable_logit_bias())[Between(0, kVocabSize - 1)] = Chance(70) ? 2 : 100;
+    sampling.set_presence_penalty(Chance(20) ? 0.5f : 0);
+    sampling.set_min_p(Chance(20) ? 0.1f : 0);
     sampling.set_ignore_eos(Chance(50));
     sampling.set_prompt_logprobs(Chance(10));
     if (Chance(10)) sampling.set_top_logprobs(Between(0, 3));
@@ -141,6 +177,8 @@ class Simulation {
     request->submit.mutable_prompt_tokens()->Add(tokens.begin(), tokens.begin() + done);
     request->submit.set_generated_tokens(done);
     tokens.erase(tokens.begin(), tokens.begin() + done);
+    auto& logprobs = request->expected.logprobs;
+    logprobs.erase(logprobs.begin(), logprobs.begin() + done);
     ++coverage_->resumed;
   }
 
@@ -203,6 +241,10 @@ class Simulation {
     ASSERT_LE(request.tokens.size(), request.expected.tokens.size());
     ASSERT_EQ(output.token_id(), request.expected.tokens[request.tokens.size() - 1])
         << "request " << engine_output.id << " differs from itself alone at token " << output.index();
+    ASSERT_EQ(output.has_logprob(), request.submit.sampling().has_top_logprobs());
+    if (output.has_logprob()) {
+      ASSERT_EQ(output.logprob(), request.expected.logprobs[request.tokens.size() - 1]);
+    }
     if (!request.done) return;
     ASSERT_EQ(request.tokens.size(), request.expected.tokens.size());
     ASSERT_EQ(output.finish_reason(), request.expected.reason);
@@ -260,7 +302,23 @@ class Simulation {
     ASSERT_EQ(engine_->Load().kv_blocks_used(), 0u);
     ASSERT_EQ(engine_->Load().waiting_prompt_tokens(), 0u);
     coverage_->preemptions += engine_->stats().preemptions;
+    ASSERT_NO_FATAL_FAILURE(CheckSpeculation());
     ASSERT_NO_FATAL_FAILURE(CheckBlockEvents());
+  }
+
+  void CheckSpeculation() {
+    const SpeculationStats& stats = engine_->stats().speculation;
+    SpeculationStats& all = coverage_->speculation[options_.speculation.method];
+    all.verifications += stats.verifications;
+    all.guessed += stats.guessed;
+    all.accepted += stats.accepted;
+    all.emitted += stats.emitted;
+    ASSERT_LE(stats.accepted, stats.guessed);
+    ASSERT_LE(stats.emitted, stats.accepted + stats.verifications);
+    // A draft that always agrees is always right, or else its cache holds what it should not.
+    if (draft_ == nullptr || agreement_ != 100) return;
+    ASSERT_EQ(stats.accepted, stats.guessed);
+    coverage_->perfect_drafts += stats.guessed > 0 ? 1 : 0;
   }
 
   std::mt19937 random_;
@@ -268,6 +326,9 @@ class Simulation {
   EngineOptions options_;
   FakeClock clock_;
   std::optional<FakeRunner> runner_;
+  std::unique_ptr<FakeDraft> draft_;
+  uint32_t agreement_ = 0;
+  uint32_t target_us_ = Between(0, 100), draft_us_ = Between(0, 100);
   std::unique_ptr<Engine> engine_;
   std::vector<std::vector<uint32_t>> prefixes_;
   std::map<uint64_t, Request> requests_;
@@ -291,6 +352,15 @@ TEST(SimulationTest, EveryRequestGetsTheTokensItGetsAlone) {
                          coverage.timeouts, coverage.cancels, coverage.refused}) {
     EXPECT_GE(count, 100u) << "the simulation no longer meets what it is for";
   }
+  for (const auto method :
+       {SpeculationMethod::kNgram, SpeculationMethod::kSelfQuantized, SpeculationMethod::kDraft}) {
+    const SpeculationStats& stats = coverage.speculation[method];
+    std::cout << "method " << static_cast<int>(method) << ": " << stats.verifications << " verifications of "
+              << stats.guessed << " guesses, " << stats.accepted << " right, " << stats.emitted << " emitted\n";
+    EXPECT_GE(stats.accepted, 100u);
+    EXPECT_GE(stats.guessed - stats.accepted, 100u);
+  }
+  EXPECT_GE(coverage.perfect_drafts, 5u);
 }
 
 }  // namespace

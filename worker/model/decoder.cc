@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 #include <utility>
 
 #include "common/status.h"
@@ -84,6 +85,23 @@ absl::Status Decoder::ResetKvCache(const KvCacheOptions& options) {
   }
   kv_cache_ = std::move(cache);
   kv_options_ = options;
+  kv_owner_ = this;
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::ShareKvCache(Model* owner) {
+  const auto* decoder = dynamic_cast<const Decoder*>(owner);
+  const auto shape_of = [](const Decoder& model) {
+    const ModelConfig& config = model.config_;
+    return std::tuple(config.architecture, config.num_layers, config.hidden_size, config.num_q_heads,
+                      config.num_kv_heads, config.head_dim, config.rotary_dim, model.plan_.rank, model.plan_.size);
+  };
+  if (decoder == nullptr || shape_of(*decoder) != shape_of(*this)) {
+    return absl::InvalidArgumentError("KV cache: only the same shard of a model of the same shape can share it");
+  }
+  kv_cache_.clear();
+  kv_options_ = {};
+  kv_owner_ = decoder;
   return absl::OkStatus();
 }
 
@@ -130,8 +148,13 @@ void Decoder::Attend(int64_t layer, const StepBatch& batch) {
   const int64_t tokens = batch.num_tokens();
   float* qkv = scratch_.qkv.floats();              // [T, (q_heads + 2 * kv_heads) * head_dim]
   float* attention = scratch_.attention.floats();  // [T, q_heads * head_dim]
-  const kernels::KvCache cache = {kv_cache_[layer].data(), kv_options_.type,      kv_options_.num_blocks,
-                                  kv_options_.block_size,  plan_.kv_heads.size(), config_.head_dim};
+  const KvCacheOptions& kv = kv_owner_->kv_options_;
+  const kernels::KvCache cache = {kv_owner_->kv_cache_[layer].data(),
+                                  kv.type,
+                                  kv.num_blocks,
+                                  kv.block_size,
+                                  plan_.kv_heads.size(),
+                                  config_.head_dim};
 
   MultiplyColumns(weights.qkv, scratch_.normed.floats(), weights.qkv_bias, tokens, qkv);
 
@@ -186,15 +209,23 @@ absl::Status Decoder::JoinRanks(const RowParallelShare& share, const Buffer& bia
 // y[m, rows] = x[m, columns] · matrix^T + bias: each rank has some of the rows and all columns, one leaf.
 void Decoder::MultiplyColumns(const PackedMatrix& matrix, const float* x, const Buffer& bias, int64_t m, float* y) {
   const int64_t one_leaf[] = {0, matrix.columns};
-  backend_->MatMul({x, matrix.columns, matrix.packed.data(), matrix.type, bias.floats(), y, matrix.rows, m, matrix.rows,
-                    matrix.columns, one_leaf, 1});
+  Multiply(matrix, x, bias.floats(), one_leaf, 1, m, y);
 }
 
 // y[m, rows] = x[m, columns] · matrix^T: each rank has all rows and the columns of its leaves.
 void Decoder::MultiplyRows(const PackedMatrix& matrix, const float* x, const RowParallelShare& share, int64_t m,
                            float* y) {
-  backend_->MatMul({x, matrix.columns, matrix.packed.data(), matrix.type, nullptr, y, matrix.rows, m, matrix.rows,
-                    matrix.columns, share.leaf_start.data(), share.num_leaves()});
+  Multiply(matrix, x, nullptr, share.leaf_start.data(), share.num_leaves(), m, y);
+}
+
+void Decoder::Multiply(const PackedMatrix& matrix, const float* x, const float* bias, const int64_t* leaf_start,
+                       int num_leaves, int64_t m, float* y) {
+  for (const PackedMatrix::Section& section : matrix.sections) {
+    backend_->MatMul({x, matrix.columns, section.packed.data(), section.format, bias, y, matrix.rows, m, section.rows,
+                      matrix.columns, leaf_start, num_leaves});
+    if (bias != nullptr) bias += section.rows;
+    y += section.rows;
+  }
 }
 
 absl::Status Decoder::PrepareStep(const StepBatch& batch, const Communicator& communicator) {
@@ -202,9 +233,9 @@ absl::Status Decoder::PrepareStep(const StepBatch& batch, const Communicator& co
     return absl::InvalidArgumentError(absl::StrCat("rank ", plan_.rank, " of ", plan_.size, " was given rank ",
                                                    communicator.rank(), " of ", communicator.size()));
   }
-  if (kv_options_.num_blocks == 0) return absl::FailedPreconditionError("the model has no KV cache");
-  RETURN_IF_ERROR(
-      CheckStepBatch(batch, {config_.vocab_size, max_model_len_, kv_options_.num_blocks, kv_options_.block_size}));
+  const KvCacheOptions& kv = kv_owner_->kv_options_;
+  if (kv.num_blocks == 0) return absl::FailedPreconditionError("the model has no KV cache");
+  RETURN_IF_ERROR(CheckStepBatch(batch, {config_.vocab_size, max_model_len_, kv.num_blocks, kv.block_size}));
   return scratch_.Reserve(backend_, config_, plan_, batch.num_tokens(), static_cast<int64_t>(batch.logit_rows.size()));
 }
 

@@ -22,8 +22,10 @@ class Decoder : public Model {
   const ModelConfig& config() const override { return config_; }
   int64_t max_model_len() const override { return max_model_len_; }
   uint64_t weight_bytes() const override { return weights_.bytes; }
+  kernels::WeightType weight_type() const override { return weights_.type; }
   uint64_t KvBytesPerBlock(kernels::KvType type, int64_t block_size) const override;
   absl::Status ResetKvCache(const KvCacheOptions& options) override;
+  absl::Status ShareKvCache(Model* owner) override;
   absl::Span<const int64_t> vocab_columns() const override { return plan_.vocab_columns; }
   absl::Status Forward(const StepBatch& batch, Communicator& communicator, absl::Span<const float>* logits) override;
 
@@ -41,6 +43,9 @@ class Decoder : public Model {
   void MultiplyColumns(const PackedMatrix& matrix, const float* x, const Buffer& bias, int64_t m, float* y);
   void MultiplyRows(const PackedMatrix& matrix, const float* x, const RowParallelShare& share, int64_t m, float* y);
 
+  void Multiply(const PackedMatrix& matrix, const float* x, const float* bias, const int64_t* leaf_start,
+                int num_leaves, int64_t m, float* y);
+
   const std::shared_ptr<const Checkpoint> checkpoint_;
   const ModelConfig& config_;  // the checkpoint's
   kernels::Backend* const backend_;
@@ -50,8 +55,9 @@ class Decoder : public Model {
   Buffer rope_cos_;  // [max_model_len, rotary_dim / 2]
   Buffer rope_sin_;
 
-  KvCacheOptions kv_options_;     // num_blocks 0: there is no cache
-  std::vector<Buffer> kv_cache_;  // by layer
+  KvCacheOptions kv_options_;       // num_blocks 0: there is no cache
+  std::vector<Buffer> kv_cache_;    // by layer
+  const Decoder* kv_owner_ = this;  // whose cache is read and written
   StepScratch scratch_;
 };
 

@@ -10,6 +10,7 @@
 #include "kernels/backend.h"
 #include "worker/checkpoint/checkpoint.h"
 #include "worker/collective/communicator.h"
+#include "worker/model/matrix_format.h"
 #include "worker/model/step_batch.h"
 
 namespace slmmesh {
@@ -17,7 +18,7 @@ namespace slmmesh {
 struct ModelOptions {
   int rank = 0;
   int size = 1;  // 1, 2, 4 or 8
-  kernels::WeightType weights = kernels::WeightType::kBFloat16;
+  WeightOptions weights;  // bf16
   int64_t max_model_len = 0;                      // 0: the model's own
   std::function<void(double fraction)> progress;  // called as weights are read, 0 … 1
 };
@@ -41,10 +42,14 @@ class Model {
   virtual const ModelConfig& config() const = 0;
   virtual int64_t max_model_len() const = 0;
   virtual uint64_t weight_bytes() const = 0;
+  virtual kernels::WeightType weight_type() const = 0;  // of most of them
 
   // Bytes that one KV block of this shard takes over all layers (0 is possible: a rank without KV heads).
   virtual uint64_t KvBytesPerBlock(kernels::KvType type, int64_t block_size) const = 0;
   virtual absl::Status ResetKvCache(const KvCacheOptions& options) = 0;
+  // Instead of a cache of its own: this model reads and writes that of `owner`, whichever that has when a step runs.
+  // INVALID_ARGUMENT unless both are the same shard of one shape. The owner must outlive this model's steps.
+  virtual absl::Status ShareKvCache(Model* owner) = 0;
 
   // Vocabulary columns of each rank, by rank: sums to vocab_size. GatherToRoot's counts are rows times these.
   virtual absl::Span<const int64_t> vocab_columns() const = 0;

@@ -1,5 +1,7 @@
 #include "worker/model/model_weights.h"
 
+#include <algorithm>
+#include <array>
 #include <string>
 #include <utility>
 
@@ -14,13 +16,13 @@ namespace {
 class WeightsReader {
  public:
   WeightsReader(const Checkpoint& checkpoint, const ShardPlan& plan, kernels::Backend* backend,
-                kernels::WeightType type)
+                const WeightOptions& options)
       : checkpoint_(checkpoint),
         config_(checkpoint.config()),
         plan_(plan),
         backend_(backend),
-        type_(type),
-        panels_(backend, type) {}
+        options_(options),
+        panels_(backend) {}
 
   absl::StatusOr<ModelWeights> Read(const std::function<void(double fraction)>& progress) {
     const int64_t hidden = config_.hidden_size;
@@ -33,6 +35,8 @@ class WeightsReader {
     RETURN_IF_ERROR(ReadVector("model.norm.weight", hidden, &weights_.final_norm));
     RETURN_IF_ERROR(ReadHead());
     RETURN_IF_ERROR(panels_.Run(progress));
+    const auto most = std::max_element(bytes_of_type_.begin(), bytes_of_type_.end());
+    weights_.type = static_cast<kernels::WeightType>(most - bytes_of_type_.begin());
     return std::move(weights_);
   }
 
@@ -49,14 +53,14 @@ class WeightsReader {
         {attention + "q_proj", q_rows, q}, {attention + "k_proj", kv_rows, kv}, {attention + "v_proj", kv_rows, kv}};
 
     RETURN_IF_ERROR(ReadVector(layer + "input_layernorm.weight", hidden, &out->attention_norm));
-    RETURN_IF_ERROR(ReadMatrix(qkv, hidden, {0, hidden}, &out->qkv));
+    RETURN_IF_ERROR(ReadMatrix(qkv, {0, hidden}, {0, hidden}, &out->qkv));
     if (config_.qkv_bias) RETURN_IF_ERROR(ReadBias(qkv, &out->qkv_bias));
     if (config_.qk_norm) {
       RETURN_IF_ERROR(ReadVector(attention + "q_norm.weight", head_dim, &out->q_norm));
       RETURN_IF_ERROR(ReadVector(attention + "k_norm.weight", head_dim, &out->k_norm));
     }
     const std::vector<RowsOf> output = {{attention + "o_proj", hidden, {0, hidden}}};
-    RETURN_IF_ERROR(ReadMatrix(output, q_rows, plan_.attention.columns, &out->output));
+    RETURN_IF_ERROR(ReadMatrix(output, plan_.attention.all_leaf_starts, plan_.attention.columns, &out->output));
     if (config_.output_bias) RETURN_IF_ERROR(ReadBias(output, &out->output_bias));
     return absl::OkStatus();
   }
@@ -69,8 +73,8 @@ class WeightsReader {
     const std::vector<RowsOf> down = {{layer + "mlp.down_proj", hidden, {0, hidden}}};
 
     RETURN_IF_ERROR(ReadVector(layer + "post_attention_layernorm.weight", hidden, &out->mlp_norm));
-    RETURN_IF_ERROR(ReadMatrix(gate_up, hidden, {0, hidden}, &out->gate_up));
-    RETURN_IF_ERROR(ReadMatrix(down, intermediate, plan_.mlp.columns, &out->down));
+    RETURN_IF_ERROR(ReadMatrix(gate_up, {0, hidden}, {0, hidden}, &out->gate_up));
+    RETURN_IF_ERROR(ReadMatrix(down, plan_.mlp.all_leaf_starts, plan_.mlp.columns, &out->down));
     if (config_.mlp_bias) {
       RETURN_IF_ERROR(ReadBias(gate_up, &out->gate_up_bias));
       RETURN_IF_ERROR(ReadBias(down, &out->down_bias));
@@ -82,9 +86,9 @@ class WeightsReader {
     const int64_t hidden = config_.hidden_size;
     // Every rank embeds every token, but checks its own share of the rows only: together they check all. Where the
     // head is tied, packing it checks the same rows.
-    if (!config_.tied_embeddings) panels_.Add({{{weights_.embedding, plan_.vocab}}, {0, hidden}}, nullptr);
+    if (!config_.tied_embeddings) panels_.AddCheck({{{weights_.embedding, plan_.vocab}}, {0, hidden}});
     const char* name = config_.tied_embeddings ? "model.embed_tokens" : "lm_head";
-    return ReadMatrix({{name, config_.vocab_size, plan_.vocab}}, hidden, {0, hidden}, &weights_.head);
+    return ReadMatrix({{name, config_.vocab_size, plan_.vocab}}, {0, hidden}, {0, hidden}, &weights_.head);
   }
 
   // Rows of a projection, which has `total` of them; `module` is the name without ".weight" or ".bias".
@@ -94,23 +98,42 @@ class WeightsReader {
     UnitRange rows;
   };
 
-  // The given rows of all modules, one below the other; each module's weight is [total, total_columns].
-  absl::Status ReadMatrix(const std::vector<RowsOf>& modules, int64_t total_columns, UnitRange columns,
+  // The given rows of all modules, one below the other. `leaf_starts` are those of the whole matrix, its columns last.
+  absl::Status ReadMatrix(const std::vector<RowsOf>& modules, absl::Span<const int64_t> leaf_starts, UnitRange columns,
                           PackedMatrix* out) {
-    MatrixSource source;
-    source.columns = columns;
+    std::vector<MatrixSource> sources;  // by section
+    std::vector<MatrixFormat> formats;
     for (const RowsOf& module : modules) {
-      ASSIGN_OR_RETURN(TensorView tensor, checkpoint_.Find(module.module + ".weight", {module.total, total_columns}));
-      source.parts.push_back({std::move(tensor), module.rows});
+      ASSIGN_OR_RETURN(TensorView tensor,
+                       checkpoint_.Find(module.module + ".weight", {module.total, leaf_starts.back()}));
+      if (module.rows.size() == 0) continue;
+      const MatrixFormat format = ChooseMatrixFormat(options_, NativeFormat(tensor), leaf_starts);
+      const bool joins = !formats.empty() && formats.back().format == format.format &&
+                         formats.back().is_stored == format.is_stored;
+      if (!joins) {
+        sources.push_back({{}, columns});
+        formats.push_back(format);
+      }
+      sources.back().parts.push_back({std::move(tensor), module.rows});
+      out->rows += module.rows.size();
     }
-    out->type = type_;
-    out->rows = source.rows();
     out->columns = columns.size();
-    if (out->rows == 0 || out->columns == 0) return absl::OkStatus();
-    const size_t bytes = backend_->PackedBytes(type_, out->rows, out->columns);
-    ASSIGN_OR_RETURN(out->packed, Buffer::Create(backend_, bytes, "weights"));
+    if (out->columns == 0) return absl::OkStatus();
+    for (size_t i = 0; i < sources.size(); ++i) {
+      RETURN_IF_ERROR(AddSection(std::move(sources[i]), formats[i], out));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddSection(MatrixSource source, const MatrixFormat& format, PackedMatrix* out) {
+    PackedMatrix::Section& section = out->sections.emplace_back();
+    section.format = format.format;
+    section.rows = source.rows();
+    const size_t bytes = backend_->PackedBytes(section.format, section.rows, out->columns);
+    ASSIGN_OR_RETURN(section.packed, Buffer::Create(backend_, bytes, "weights"));
     weights_.bytes += bytes;
-    panels_.Add(std::move(source), out->packed.data());
+    bytes_of_type_[static_cast<int>(section.format.type)] += bytes;
+    panels_.Add(std::move(source), format, section.packed.data());
     return absl::OkStatus();
   }
 
@@ -144,17 +167,18 @@ class WeightsReader {
   const ModelConfig& config_;
   const ShardPlan& plan_;
   kernels::Backend* backend_;
-  const kernels::WeightType type_;
+  const WeightOptions options_;
   PanelLoader panels_;
   ModelWeights weights_;
+  std::array<uint64_t, kernels::kNumWeightTypes> bytes_of_type_ = {};
 };
 
 }  // namespace
 
 absl::StatusOr<ModelWeights> LoadModelWeights(const Checkpoint& checkpoint, const ShardPlan& plan,
-                                              kernels::Backend* backend, kernels::WeightType type,
+                                              kernels::Backend* backend, const WeightOptions& options,
                                               const std::function<void(double fraction)>& progress) {
-  return WeightsReader(checkpoint, plan, backend, type).Read(progress);
+  return WeightsReader(checkpoint, plan, backend, options).Read(progress);
 }
 
 }  // namespace slmmesh

@@ -9,14 +9,20 @@
 #include "kernels/backend.h"
 #include "worker/checkpoint/checkpoint.h"
 #include "worker/model/buffer.h"
+#include "worker/model/matrix_format.h"
 #include "worker/model/shard_plan.h"
 
 namespace slmmesh {
 
-// W [rows, columns], packed by the backend. No rows or no columns: nothing is stored and the product is skipped.
+// W [rows, columns], packed by the backend: rows of one format make a section, one below the other. No rows or no
+// columns: nothing is stored and the product is skipped.
 struct PackedMatrix {
-  Buffer packed;
-  kernels::WeightType type = kernels::WeightType::kFloat32;
+  struct Section {
+    Buffer packed;
+    kernels::WeightFormat format;
+    int64_t rows = 0;
+  };
+  std::vector<Section> sections;
   int64_t rows = 0;
   int64_t columns = 0;
 };
@@ -43,12 +49,13 @@ struct ModelWeights {
   Buffer final_norm;   // [hidden]
   PackedMatrix head;   // [vocab rows of this rank, hidden]
   uint64_t bytes = 0;  // in the backend's memory
+  kernels::WeightType type = kernels::WeightType::kFloat32;  // of the most bytes
 };
 
 // Reads this rank's rows and columns only. INVALID_ARGUMENT names the tensor that has the wrong shape or a value that
 // is NaN or infinite; RESOURCE_EXHAUSTED when memory does not suffice. `progress` (or null) is called on this thread.
 absl::StatusOr<ModelWeights> LoadModelWeights(const Checkpoint& checkpoint, const ShardPlan& plan,
-                                              kernels::Backend* backend, kernels::WeightType type,
+                                              kernels::Backend* backend, const WeightOptions& options,
                                               const std::function<void(double fraction)>& progress);
 
 }  // namespace slmmesh

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -15,42 +14,15 @@ namespace {
 // Reading is bound by the disk or by memory: a few threads saturate either.
 constexpr unsigned kMaxThreads = 4;
 
-absl::Status CheckFinite(const TensorView& tensor, absl::Span<const float> values) {
-  if (std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat("tensor ", tensor.name, " holds a NaN or infinite value"));
-}
-
 }  // namespace
 
-int64_t MatrixSource::rows() const {
-  int64_t rows = 0;
-  for (const MatrixPart& part : parts) rows += part.rows.size();
-  return rows;
-}
-
-absl::Status ReadRows(const MatrixSource& source, int64_t first, int64_t count, float* out) {
-  int64_t part_first = 0;  // row of the source at which the part begins
-  for (const MatrixPart& part : source.parts) {
-    const int64_t begin = std::max(first, part_first);
-    const int64_t end = std::min(first + count, part_first + part.rows.size());
-    if (begin < end) {
-      float* rows = out + (begin - first) * source.columns.size();
-      const int64_t shift = part.rows.begin - part_first;
-      ReadTensor(part.tensor, begin + shift, end + shift, source.columns.begin, source.columns.end, rows);
-      RETURN_IF_ERROR(CheckFinite(part.tensor, {rows, static_cast<size_t>((end - begin) * source.columns.size())}));
-    }
-    part_first += part.rows.size();
-  }
-  return absl::OkStatus();
-}
-
-void PanelLoader::Add(MatrixSource source, void* packed) {
+void PanelLoader::Add(MatrixSource source, const MatrixFormat& format, void* packed) {
   const int64_t panels = (source.rows() + kernels::kPanelColumns - 1) / kernels::kPanelColumns;
-  matrices_.push_back({std::move(source), packed, num_panels_});
+  matrices_.push_back({std::move(source), format, packed, num_panels_});
   num_panels_ += panels;
 }
+
+void PanelLoader::AddCheck(MatrixSource source) { Add(std::move(source), MatrixFormat(), nullptr); }
 
 const PanelLoader::Matrix& PanelLoader::MatrixOf(int64_t panel) const {
   const auto next = std::upper_bound(matrices_.begin(), matrices_.end(), panel,
@@ -58,16 +30,22 @@ const PanelLoader::Matrix& PanelLoader::MatrixOf(int64_t panel) const {
   return *(next - 1);
 }
 
-absl::Status PanelLoader::LoadPanel(int64_t panel, std::vector<float>* rows) const {
+absl::Status PanelLoader::LoadPanel(int64_t panel, Room* room) const {
   const Matrix& matrix = MatrixOf(panel);
+  const kernels::WeightFormat& format = matrix.format.format;
   const int64_t panel_of_matrix = panel - matrix.first_panel;
   const int64_t first = panel_of_matrix * kernels::kPanelColumns;
   const int64_t count = std::min(kernels::kPanelColumns, matrix.source.rows() - first);
   const int64_t columns = matrix.source.columns.size();
-  rows->resize(kernels::kPanelColumns * columns);
-  RETURN_IF_ERROR(ReadRows(matrix.source, first, count, rows->data()));
+  if (format.is_integer()) {
+    RETURN_IF_ERROR(ReadIntegerRows(matrix.source, matrix.format, first, count, &room->integers));
+    backend_->PackPanel(format, room->integers.View(count), panel_of_matrix, columns, matrix.packed);
+    return absl::OkStatus();
+  }
+  room->values.resize(kernels::kPanelColumns * columns);
+  RETURN_IF_ERROR(ReadRows(matrix.source, first, count, room->values.data()));
   if (matrix.packed != nullptr) {
-    backend_->PackPanel(type_, rows->data(), count, panel_of_matrix, columns, matrix.packed);
+    backend_->PackPanel(format.type, room->values.data(), count, panel_of_matrix, columns, matrix.packed);
   }
   return absl::OkStatus();
 }
@@ -77,9 +55,9 @@ absl::Status PanelLoader::Run(const std::function<void(double fraction)>& progre
   std::mutex mutex;
   absl::Status first_error;  // guarded by mutex
   const auto work = [&](const std::function<void(double fraction)>& report) {
-    std::vector<float> rows;
+    Room room;
     for (int64_t panel = next_panel++; panel < num_panels_; panel = next_panel++) {
-      if (absl::Status status = LoadPanel(panel, &rows); !status.ok()) {
+      if (absl::Status status = LoadPanel(panel, &room); !status.ok()) {
         const std::lock_guard lock(mutex);
         first_error.Update(status);
         next_panel = num_panels_;

@@ -23,6 +23,7 @@ RowParallelShare Share(const LeafStarts& leaves, int64_t columns_per_unit, int r
   for (int leaf = 0; leaf <= leaves_per_rank; ++leaf) {
     share.leaf_start.push_back((leaves[rank * leaves_per_rank + leaf] - units.begin) * columns_per_unit);
   }
+  for (const int64_t leaf : leaves) share.all_leaf_starts.push_back(leaf * columns_per_unit);
   share.contributors = ContributorMask(leaves, size);
   return share;
 }

@@ -9,12 +9,14 @@
 #include "absl/strings/str_join.h"
 #include "common/net.h"
 #include "common/status.h"
+#include "worker/model/matrix_format.h"
 #include "worker/server/host.h"
 
 ABSL_FLAG(std::string, model, "", "a Hugging Face folder or a .gguf file; required");
 ABSL_FLAG(std::string, served_model_name, "", "the name that clients ask for; empty: the last part of --model");
 ABSL_FLAG(std::string, sha256, "", "hex digest of the GGUF file, checked before loading; empty: not checked");
-ABSL_FLAG(std::string, weights, "auto", "auto | bf16 | fp32: how weights are kept in memory; auto: bf16");
+ABSL_FLAG(std::string, weights, "auto",
+          "auto | bf16 | fp32 | int8 | int4: how weights are kept in memory; auto: stored integers as they are, else bf16");
 ABSL_FLAG(std::string, kv_cache, "auto", "auto | bf16 | fp32; auto: fp32 with fp32 weights, else bf16");
 ABSL_FLAG(uint32_t, max_model_len, 0, "longest prompt and output together, in tokens; 0: the model's own");
 ABSL_FLAG(uint32_t, tensor_parallel_size, 1, "workers that make one group: 1, 2, 4 or 8");
@@ -22,6 +24,13 @@ ABSL_FLAG(uint32_t, block_size, 16, "tokens per KV block: 16, 32, 64 or 128");
 ABSL_FLAG(uint32_t, max_num_seqs, 64, "requests that run at once");
 ABSL_FLAG(uint32_t, max_num_batched_tokens, 512, "tokens per step: bounds what a long prompt costs running streams");
 ABSL_FLAG(bool, enable_prefix_caching, true, "share KV blocks between requests with equal beginnings");
+ABSL_FLAG(std::string, speculative_method, "none",
+          "none | ngram | self-quantized | draft: what guesses the next tokens; self-quantized: the model's own copy at "
+          "fewer bits");
+ABSL_FLAG(std::string, speculative_model, "", "of method draft: a Hugging Face folder or a .gguf file");
+ABSL_FLAG(uint32_t, num_speculative_tokens, 5, "guesses that a step verifies at most, 1 to 64; fewer where they do not pay");
+ABSL_FLAG(std::string, speculative_rule, "coupled",
+          "coupled | rejection: answers are those without speculation, or distributed as without it");
 ABSL_FLAG(double, memory_utilization, 0.9,
           "share of the container's or else the machine's memory for weights and KV cache of all ranks here, above 0 "
           "to 1");
@@ -74,10 +83,9 @@ absl::Status FillModel(WorkerConfig* config) {
   config->sha256 = absl::GetFlag(FLAGS_sha256);
   config->max_model_len = absl::GetFlag(FLAGS_max_model_len);
   const std::string weights = absl::GetFlag(FLAGS_weights);
-  if (weights != "auto" && weights != "bf16" && weights != "fp32") {
-    return Refuse("weights", weights, "give auto, bf16 or fp32");
-  }
-  config->weights = weights == "fp32" ? kernels::WeightType::kFloat32 : kernels::WeightType::kBFloat16;
+  const std::optional<WeightOptions> options = ParseWeights(weights);
+  if (!options.has_value()) return Refuse("weights", weights, "give auto, bf16, fp32, int8 or int4");
+  config->weights = *options;
   const std::string kv_cache = absl::GetFlag(FLAGS_kv_cache);
   if (kv_cache != "auto" && kv_cache != "bf16" && kv_cache != "fp32") {
     return Refuse("kv-cache", kv_cache, "give auto, bf16 or fp32");
@@ -104,6 +112,32 @@ absl::Status FillEngine(WorkerConfig* config) {
   if (!(config->memory_utilization > 0 && config->memory_utilization <= 1)) {
     return Refuse("memory-utilization", absl::StrCat(config->memory_utilization), "give above 0 to 1");
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SpeculationMethod> ParseMethod(const std::string& method) {
+  for (const auto known : {SpeculationMethod::kNone, SpeculationMethod::kNgram, SpeculationMethod::kSelfQuantized,
+                           SpeculationMethod::kDraft}) {
+    if (method == SpeculationMethodName(known)) return known;
+  }
+  return Refuse("speculative-method", method, "give none, ngram, self-quantized or draft");
+}
+
+absl::Status FillSpeculation(WorkerConfig* config) {
+  ASSIGN_OR_RETURN(config->speculative_method, ParseMethod(absl::GetFlag(FLAGS_speculative_method)));
+  config->speculative_model = absl::GetFlag(FLAGS_speculative_model);
+  const bool needs_model = config->speculative_method == SpeculationMethod::kDraft;
+  if (needs_model && config->speculative_model.empty()) {
+    return Refuse("speculative-model", "", "name the draft: a Hugging Face folder or a .gguf file");
+  }
+  if (!needs_model && !config->speculative_model.empty()) {
+    return Refuse("speculative-model", config->speculative_model, "only --speculative-method=draft has one; leave it out");
+  }
+  config->num_speculative_tokens = absl::GetFlag(FLAGS_num_speculative_tokens);
+  RETURN_IF_ERROR(CheckRange("num-speculative-tokens", config->num_speculative_tokens, 1, 64));
+  const std::string rule = absl::GetFlag(FLAGS_speculative_rule);
+  if (rule != "coupled" && rule != "rejection") return Refuse("speculative-rule", rule, "give coupled or rejection");
+  config->speculative_rule = rule == "coupled" ? AcceptanceRule::kCoupled : AcceptanceRule::kRejection;
   return absl::OkStatus();
 }
 
@@ -183,6 +217,7 @@ absl::StatusOr<WorkerConfig> WorkerConfigFromFlags() {
   WorkerConfig config;
   RETURN_IF_ERROR(FillModel(&config));
   RETURN_IF_ERROR(FillEngine(&config));
+  RETURN_IF_ERROR(FillSpeculation(&config));
   RETURN_IF_ERROR(FillCpu(&config));
   RETURN_IF_ERROR(FillAddresses(&config));
   RETURN_IF_ERROR(FillIdentity(&config));

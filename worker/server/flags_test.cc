@@ -27,10 +27,10 @@ absl::StatusOr<WorkerConfig> ConfigWith(const std::vector<std::string>& extra) {
 TEST(WorkerFlags, AutoBecomesBf16AndTheKvCacheFollowsFp32Weights) {
   auto config = ConfigWith({"--weights=auto", "--kv-cache=auto"});
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->weights, kernels::WeightType::kBFloat16);
+  EXPECT_EQ(WeightsName(config->weights), "auto");
   EXPECT_EQ(config->kv_cache, kernels::KvType::kBFloat16);
   config = ConfigWith({"--weights=fp32", "--kv-cache=auto"});
-  EXPECT_EQ(config->weights, kernels::WeightType::kFloat32);
+  EXPECT_EQ(WeightsName(config->weights), "fp32");
   EXPECT_EQ(config->kv_cache, kernels::KvType::kFloat32);
   config = ConfigWith({"--weights=fp32", "--kv-cache=bf16"});
   EXPECT_EQ(config->kv_cache, kernels::KvType::kBFloat16);
@@ -56,6 +56,22 @@ TEST(WorkerFlags, AdvertisesAddressesOfPods) {
   EXPECT_EQ(config->revision, "r4");
 }
 
+TEST(WorkerFlags, Speculation) {
+  auto config = ConfigWith({});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->speculative_method, SpeculationMethod::kNone);
+  config = ConfigWith({"--speculative-method=draft", "--speculative-model=/models/draft", "--num-speculative-tokens=3",
+                       "--speculative-rule=rejection"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->speculative_method, SpeculationMethod::kDraft);
+  EXPECT_EQ(config->speculative_model, "/models/draft");
+  EXPECT_EQ(config->num_speculative_tokens, 3u);
+  EXPECT_EQ(config->speculative_rule, AcceptanceRule::kRejection);
+  ASSERT_TRUE(ConfigWith({"--speculative-method=none", "--speculative-model=", "--num-speculative-tokens=5",
+                          "--speculative-rule=coupled"})
+                  .ok());
+}
+
 TEST(WorkerFlags, RefusalsNameKnobAndFix) {
   const std::vector<std::pair<std::string, std::string>> wrong = {
       {"--tensor-parallel-size=3", "1, 2, 4, 8"},
@@ -68,6 +84,12 @@ TEST(WorkerFlags, RefusalsNameKnobAndFix) {
       {"--head=nowhere", "--head"},
       {"--max-num-batched-tokens=3", "64"},
       {"--step-timeout-seconds=0", "0.1"},
+      {"--speculative-method=magic", "self-quantized"},
+      {"--speculative-method=draft", "--speculative-model="},
+      {"--speculative-model=/models/draft", "only --speculative-method=draft"},
+      {"--num-speculative-tokens=0", "1 to 64"},
+      {"--num-speculative-tokens=65", "1 to 64"},
+      {"--speculative-rule=always", "rejection"},
   };
   for (const auto& [argument, hint] : wrong) {
     const auto config = ConfigWith({argument});
@@ -75,7 +97,9 @@ TEST(WorkerFlags, RefusalsNameKnobAndFix) {
     EXPECT_THAT(std::string(config.status().message()), testing::HasSubstr(hint)) << argument;
     ASSERT_TRUE(
         ConfigWith({"--tensor-parallel-size=1", "--block-size=16", "--memory-utilization=0.9", "--weights=auto",
-                    "--kv-cache=auto", "--isa=auto", "--max-num-batched-tokens=512", "--step-timeout-seconds=30"})
+                    "--kv-cache=auto", "--isa=auto", "--max-num-batched-tokens=512", "--step-timeout-seconds=30",
+                    "--speculative-method=none", "--speculative-model=", "--num-speculative-tokens=5",
+                    "--speculative-rule=coupled"})
             .ok());
   }
 }

@@ -18,7 +18,7 @@ std::vector<size_t> CountsOf(const Model& model, int64_t rows) {
 
 absl::Status GroupRunner::Announce(PlanKind kind, const StepBatch& batch) {
   if (communicator_->size() == 1) return absl::OkStatus();
-  std::string bytes = EncodeStepPlan(kind, ++step_, batch);
+  std::string bytes = EncodeStepPlan(kind, which_, ++step_, batch);
   return communicator_->Broadcast(&bytes, step_timeout_);
 }
 
@@ -59,7 +59,7 @@ absl::Status GroupRunner::KeepAlive() {
 
 absl::Status GroupRunner::ShutDown() { return Announce(PlanKind::kShutDown, {}); }
 
-absl::Status FollowPlans(Model* model, Communicator* communicator, absl::Duration silence_timeout) {
+absl::Status FollowPlans(const ShardModels& models, Communicator* communicator, absl::Duration silence_timeout) {
   const std::vector<float> here = {1};
   const std::vector<size_t> one_each(communicator->size(), 1);
   std::string bytes;
@@ -71,6 +71,8 @@ absl::Status FollowPlans(Model* model, Communicator* communicator, absl::Duratio
       RETURN_IF_ERROR(communicator->GatherToRoot(here, one_each, nullptr));
       continue;
     }
+    Model* const model = plan.model == PlanModel::kDraft ? models.draft : models.target;
+    if (model == nullptr) return absl::InternalError("rank 0 runs a draft model that this rank does not have");
     absl::Span<const float> logits;
     RETURN_IF_ERROR(model->Forward(plan.batch, *communicator, &logits));
     const std::vector<size_t> counts = CountsOf(*model, static_cast<int64_t>(plan.batch.logit_rows.size()));

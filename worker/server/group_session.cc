@@ -54,21 +54,21 @@ absl::Status GroupSession::Run() {
 
 absl::Status GroupSession::RunEpoch() {
   RETURN_IF_ERROR(CheckAssignment(assignment_));
-  ASSIGN_OR_RETURN(Model* const model, LoadShard());
+  ASSIGN_OR_RETURN(const ShardModels models, LoadShard());
   RETURN_IF_ERROR(CheckStopped());
   Report(v1::WORKER_PHASE_JOINING, 1);
   RETURN_IF_ERROR(Join());
-  ASSIGN_OR_RETURN(const int64_t num_blocks, AgreeOnKvBlocks(*model));
-  RETURN_IF_ERROR(model->ResetKvCache({context_.config->kv_cache, num_blocks, context_.config->block_size}));
+  ASSIGN_OR_RETURN(const int64_t num_blocks, AgreeOnKvBlocks(models));
+  RETURN_IF_ERROR(ResetKvCaches(models, num_blocks));
   LogInfo("group.joined", {{"group", seat().group_id()},
                            {"epoch", seat().epoch()},
                            {"rank", seat().rank()},
                            {"size", seat().size()},
                            {"kv_blocks", num_blocks}});
-  return seat().rank() == 0 ? Lead(model, num_blocks) : Follow(model);
+  return seat().rank() == 0 ? Lead(models, num_blocks) : Follow(models);
 }
 
-absl::StatusOr<Model*> GroupSession::LoadShard() {
+absl::StatusOr<ShardModels> GroupSession::LoadShard() {
   Report(v1::WORKER_PHASE_LOADING, 0);
   double reported = 0;
   return context_.models->Get(static_cast<int>(seat().rank()), static_cast<int>(seat().size()), [&](double fraction) {
@@ -88,24 +88,26 @@ absl::Status GroupSession::Join() {
   return stopped_;
 }
 
-absl::StatusOr<int64_t> GroupSession::OwnKvBlocks(const Model& model) const {
+absl::StatusOr<int64_t> GroupSession::OwnKvBlocks(const ShardModels& models) const {
   const WorkerConfig& config = *context_.config;
   KvBudget budget;
   budget.available_bytes = AvailableMemoryBytes();
-  budget.weight_bytes = model.weight_bytes();
+  budget.weight_bytes = models.target->weight_bytes();
+  if (models.draft != nullptr) budget.weight_bytes += models.draft->weight_bytes();
   budget.ranks_on_host = RanksOnThisHost();
   budget.memory_utilization = config.memory_utilization;
-  budget.bytes_per_block = model.KvBytesPerBlock(config.kv_cache, config.block_size);
+  budget.bytes_per_block = models.target->KvBytesPerBlock(config.kv_cache, config.block_size);
+  if (HasDraftCache()) budget.bytes_per_block += models.draft->KvBytesPerBlock(config.kv_cache, config.block_size);
   budget.block_size = config.block_size;
-  budget.max_model_len = model.max_model_len();
+  budget.max_model_len = models.target->max_model_len();
   budget.max_num_seqs = config.max_num_seqs;
   return NumKvBlocks(budget);
 }
 
 // The least of what the ranks can hold. All measure before any allocates; a rank that cannot hold enough says 0, so
 // that the others learn of it here and not by a timeout.
-absl::StatusOr<int64_t> GroupSession::AgreeOnKvBlocks(const Model& model) {
-  const absl::StatusOr<int64_t> own = OwnKvBlocks(model);
+absl::StatusOr<int64_t> GroupSession::AgreeOnKvBlocks(const ShardModels& models) {
+  const absl::StatusOr<int64_t> own = OwnKvBlocks(models);
   const std::vector<float> mine = {own.ok() ? static_cast<float>(*own) : 0.0f};
   std::vector<float> all(seat().size());
   RETURN_IF_ERROR(communicator_->GatherToRoot(mine, std::vector<size_t>(all.size(), 1), all.data()));
@@ -119,19 +121,37 @@ absl::StatusOr<int64_t> GroupSession::AgreeOnKvBlocks(const Model& model) {
   return num_blocks;
 }
 
-absl::Status GroupSession::Lead(Model* model, int64_t num_blocks) {
+absl::Status GroupSession::ResetKvCaches(const ShardModels& models, int64_t num_blocks) {
+  const KvCacheOptions options = {context_.config->kv_cache, num_blocks, context_.config->block_size};
+  RETURN_IF_ERROR(models.target->ResetKvCache(options));
+  return HasDraftCache() ? models.draft->ResetKvCache(options) : absl::OkStatus();
+}
+
+EngineOptions GroupSession::DescribeEngine(const ShardModels& models, int64_t num_blocks) const {
   const WorkerConfig& config = *context_.config;
-  GroupRunner runner(model, communicator_.get(), config.step_timeout);
   EngineOptions options;
   options.num_blocks = static_cast<uint32_t>(num_blocks);
   options.block_size = config.block_size;
-  options.max_model_len = static_cast<uint32_t>(model->max_model_len());
+  options.max_model_len = static_cast<uint32_t>(models.target->max_model_len());
   options.max_num_seqs = config.max_num_seqs;
   options.max_num_batched_tokens = config.max_num_batched_tokens;
   options.target_step = config.target_step;
   options.enable_prefix_caching = config.enable_prefix_caching;
   options.eos_token_ids = context_.checkpoint->text().eos_token_ids;
-  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options, &runner, &Clock::Real()));
+  options.speculation.method = config.speculative_method;
+  options.speculation.rule = config.speculative_rule;
+  options.speculation.max_guesses = config.num_speculative_tokens;
+  if (HasDraftCache()) options.speculation.draft_max_len = static_cast<uint32_t>(models.draft->max_model_len());
+  return options;
+}
+
+absl::Status GroupSession::Lead(const ShardModels& models, int64_t num_blocks) {
+  const absl::Duration step_timeout = context_.config->step_timeout;
+  GroupRunner runner(models.target, communicator_.get(), step_timeout);
+  GroupRunner draft(models.draft, communicator_.get(), step_timeout, PlanModel::kDraft);
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,
+                   Engine::Create(DescribeEngine(models, num_blocks), &runner, &Clock::Real(),
+                                  models.draft == nullptr ? nullptr : &draft));
   RETURN_IF_ERROR(runner.KeepAlive());  // all ranks have their caches
   context_.report_load(engine->Load());
   EngineLoop::Options loop_options;
@@ -146,9 +166,9 @@ absl::Status GroupSession::Lead(Model* model, int64_t num_blocks) {
   return runner.ShutDown();
 }
 
-absl::Status GroupSession::Follow(Model* model) {
+absl::Status GroupSession::Follow(const ShardModels& models) {
   Report(v1::WORKER_PHASE_SERVING, 1);
-  return FollowPlans(model, communicator_.get(), kIdleInterval + context_.config->step_timeout);
+  return FollowPlans(models, communicator_.get(), kIdleInterval + context_.config->step_timeout);
 }
 
 absl::Status GroupSession::SetLoop(std::shared_ptr<EngineLoop> loop) {

@@ -46,12 +46,16 @@ class GroupSession {
 
  private:
   absl::Status RunEpoch();
-  absl::StatusOr<Model*> LoadShard();
+  absl::StatusOr<ShardModels> LoadShard();
   absl::Status Join();
-  absl::StatusOr<int64_t> AgreeOnKvBlocks(const Model& model);
-  absl::StatusOr<int64_t> OwnKvBlocks(const Model& model) const;
-  absl::Status Lead(Model* model, int64_t num_blocks);
-  absl::Status Follow(Model* model);
+  absl::StatusOr<int64_t> AgreeOnKvBlocks(const ShardModels& models);
+  absl::StatusOr<int64_t> OwnKvBlocks(const ShardModels& models) const;
+  absl::Status ResetKvCaches(const ShardModels& models, int64_t num_blocks);
+  // Whether the draft model has a KV cache of its own, of as many blocks as the target's.
+  bool HasDraftCache() const { return context_.config->speculative_method == SpeculationMethod::kDraft; }
+  absl::Status Lead(const ShardModels& models, int64_t num_blocks);
+  EngineOptions DescribeEngine(const ShardModels& models, int64_t num_blocks) const;
+  absl::Status Follow(const ShardModels& models);
   absl::Status SetLoop(std::shared_ptr<EngineLoop> loop);
   absl::Status CheckStopped() const;
   int RanksOnThisHost() const;

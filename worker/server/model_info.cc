@@ -17,6 +17,13 @@ v1::GenerationDefaults DescribeDefaults(const GenerationConfig& generation) {
   return defaults;
 }
 
+std::string SpeculationKey(const WorkerConfig& config, const Checkpoint* draft) {
+  if (config.speculative_method == SpeculationMethod::kNone) return "";
+  return absl::StrCat("/", SpeculationMethodName(config.speculative_method), "-",
+                      static_cast<int>(config.speculative_rule), draft == nullptr ? "" : "@",
+                      draft == nullptr ? "" : draft->digest());
+}
+
 int64_t MaxModelLen(const WorkerConfig& config, const Checkpoint& checkpoint) {
   return config.max_model_len != 0 ? config.max_model_len : checkpoint.config().max_positions;
 }
@@ -42,11 +49,11 @@ v1::ModelInfo DescribeModel(const WorkerConfig& config, const Checkpoint& checkp
   return info;
 }
 
-std::string ModelKey(const WorkerConfig& config, const Checkpoint& checkpoint) {
+std::string ModelKey(const WorkerConfig& config, const Checkpoint& checkpoint, const Checkpoint* draft) {
   return absl::StrCat(config.served_model_name, "@", checkpoint.digest(),
-                      config.weights == kernels::WeightType::kFloat32 ? "/fp32" : "/bf16",
+                      "/", WeightsName(config.weights),
                       config.kv_cache == kernels::KvType::kFloat32 ? "/fp32" : "/bf16", "/",
-                      MaxModelLen(config, checkpoint), "/", config.block_size);
+                      MaxModelLen(config, checkpoint), "/", config.block_size, SpeculationKey(config, draft));
 }
 
 }  // namespace slmmesh

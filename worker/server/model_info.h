@@ -12,6 +12,7 @@ namespace slmmesh {
 v1::ModelInfo DescribeModel(const WorkerConfig& config, const Checkpoint& checkpoint, int64_t created_unix_seconds);
 
 // Only workers with equal keys form a group: the name, the files, and all that changes a token or a block.
-std::string ModelKey(const WorkerConfig& config, const Checkpoint& checkpoint);
+// `draft`: null where the configuration has no draft model.
+std::string ModelKey(const WorkerConfig& config, const Checkpoint& checkpoint, const Checkpoint* draft);
 
 }  // namespace slmmesh

@@ -12,10 +12,11 @@ std::vector<uint32_t> Values(const Field& field) { return {field.begin(), field.
 
 }  // namespace
 
-std::string EncodeStepPlan(PlanKind kind, uint64_t step, const StepBatch& batch) {
+std::string EncodeStepPlan(PlanKind kind, PlanModel model, uint64_t step, const StepBatch& batch) {
   v1::StepPlan plan;
   plan.set_step(step);
   plan.set_shutdown(kind == PlanKind::kShutDown);
+  plan.set_draft(model == PlanModel::kDraft);
   if (kind == PlanKind::kStep) {
     Fill(batch.tokens, plan.mutable_tokens());
     Fill(batch.positions, plan.mutable_positions());
@@ -35,6 +36,7 @@ absl::StatusOr<StepPlan> DecodeStepPlan(const std::string& bytes) {
     decoded.kind = PlanKind::kShutDown;
   } else if (plan.tokens_size() != 0) {
     decoded.kind = PlanKind::kStep;
+    decoded.model = plan.draft() ? PlanModel::kDraft : PlanModel::kTarget;
     decoded.batch = {Values(plan.tokens()),      Values(plan.positions()),   Values(plan.query_start()),
                      Values(plan.block_table()), Values(plan.block_start()), Values(plan.logit_rows())};
   }

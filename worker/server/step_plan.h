@@ -15,12 +15,18 @@ enum class PlanKind {
   kShutDown,   // the epoch ends in order
 };
 
+enum class PlanModel {
+  kTarget,  // the model that is served
+  kDraft,   // the one that guesses
+};
+
 struct StepPlan {
   PlanKind kind = PlanKind::kKeepAlive;
+  PlanModel model = PlanModel::kTarget;
   StepBatch batch;  // with kStep
 };
 
-std::string EncodeStepPlan(PlanKind kind, uint64_t step, const StepBatch& batch);
+std::string EncodeStepPlan(PlanKind kind, PlanModel model, uint64_t step, const StepBatch& batch);
 absl::StatusOr<StepPlan> DecodeStepPlan(const std::string& bytes);
 
 }  // namespace slmmesh

@@ -16,6 +16,7 @@
 #include "worker/server/model_info.h"
 #include "worker/server/model_store.h"
 #include "worker/server/seat_keeper.h"
+#include "worker/server/tokenizer_check.h"
 #include "worker/server/worker_server.h"
 
 namespace slmmesh {
@@ -30,7 +31,9 @@ absl::Status CheckMaxModelLen(const WorkerConfig& config, const Checkpoint& chec
 
 class WorkerImpl : public Worker {
  public:
-  explicit WorkerImpl(const WorkerConfig& config) : config_(config), metrics_(&registry_, config_.served_model_name) {}
+  explicit WorkerImpl(const WorkerConfig& config)
+      : config_(config),
+        metrics_(&registry_, config_.served_model_name, SpeculationMethodName(config_.speculative_method)) {}
   ~WorkerImpl() override {
     if (head_ != nullptr) head_->Leave();  // no assignment comes any more
   }
@@ -49,6 +52,7 @@ class WorkerImpl : public Worker {
 
  private:
   std::string AddressOf(int port) const { return JoinHostPort(config_.advertise_host, static_cast<uint16_t>(port)); }
+  absl::Status OpenDraft();
   absl::Status StartServers();
   void StartKeeper(std::unique_ptr<kernels::Backend> backend);
   absl::Status StartAdmin();
@@ -58,6 +62,7 @@ class WorkerImpl : public Worker {
   Metrics registry_;
   WorkerMetrics metrics_;
   std::shared_ptr<const Checkpoint> checkpoint_;
+  std::shared_ptr<const Checkpoint> draft_checkpoint_;  // null: there is no draft model
   SeatLeader leader_;
   std::unique_ptr<ExchangeListener> listener_;
   std::unique_ptr<WorkerServer> server_;
@@ -70,6 +75,7 @@ class WorkerImpl : public Worker {
 absl::Status WorkerImpl::StartParts() {
   ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(config_.model, config_.sha256));
   RETURN_IF_ERROR(CheckMaxModelLen(config_, *checkpoint_));
+  RETURN_IF_ERROR(Annotate(OpenDraft(), "--speculative-model"));
   std::unique_ptr<kernels::Backend> backend = kernels::CreateCpuBackend(config_.cpu);
   if (backend == nullptr) return absl::InvalidArgumentError("--isa: this machine lacks that instruction set");
   RETURN_IF_ERROR(StartServers());
@@ -80,6 +86,12 @@ absl::Status WorkerImpl::StartParts() {
                 [this](const v1::Release& release) { keeper_->Release(release); },
                 [this](const v1::Drain& drain) { keeper_->EndWhenIdle(drain.seat()); }});
   return absl::OkStatus();
+}
+
+absl::Status WorkerImpl::OpenDraft() {
+  if (config_.speculative_method != SpeculationMethod::kDraft) return absl::OkStatus();
+  ASSIGN_OR_RETURN(draft_checkpoint_, Checkpoint::Open(config_.speculative_model));
+  return CheckSameTokenizer(checkpoint_->text().tokenizer_json, draft_checkpoint_->text().tokenizer_json);
 }
 
 absl::Status WorkerImpl::StartServers() {
@@ -102,7 +114,7 @@ v1::Offer WorkerImpl::DescribeOffer() const {
   offer.set_worker_group(config_.worker_group);
   offer.set_revision(config_.revision);
   offer.set_tensor_parallel_size(static_cast<uint32_t>(config_.tensor_parallel_size));
-  offer.set_model_key(ModelKey(config_, *checkpoint_));
+  offer.set_model_key(ModelKey(config_, *checkpoint_, draft_checkpoint_.get()));
   offer.set_accelerator("cpu");
   offer.set_memory_bytes(AvailableMemoryBytes());
   offer.set_host_id(HostId());
@@ -112,7 +124,7 @@ v1::Offer WorkerImpl::DescribeOffer() const {
 }
 
 void WorkerImpl::StartKeeper(std::unique_ptr<kernels::Backend> backend) {
-  models_ = std::make_unique<ModelStore>(config_, checkpoint_, std::move(backend), &metrics_);
+  models_ = std::make_unique<ModelStore>(config_, checkpoint_, draft_checkpoint_, std::move(backend), &metrics_);
   SessionContext context;
   context.config = &config_;
   context.checkpoint = checkpoint_.get();

@@ -8,6 +8,8 @@
 #include "absl/time/time.h"
 #include "common/tls.h"
 #include "kernels/backend.h"
+#include "worker/model/matrix_format.h"
+#include "worker/engine/speculation.h"
 
 namespace slmmesh {
 
@@ -15,7 +17,7 @@ struct WorkerConfig {
   std::string model;  // a Hugging Face folder or a GGUF file
   std::string served_model_name;
   std::string sha256;
-  kernels::WeightType weights = kernels::WeightType::kBFloat16;
+  WeightOptions weights;  // bf16
   kernels::KvType kv_cache = kernels::KvType::kBFloat16;
   int64_t max_model_len = 0;  // 0: the model's own
   int tensor_parallel_size = 1;
@@ -23,6 +25,10 @@ struct WorkerConfig {
   uint32_t max_num_seqs = 64;
   uint32_t max_num_batched_tokens = 512;
   bool enable_prefix_caching = true;
+  SpeculationMethod speculative_method = SpeculationMethod::kNone;
+  AcceptanceRule speculative_rule = AcceptanceRule::kCoupled;
+  std::string speculative_model;  // of method draft: a Hugging Face folder or a GGUF file
+  uint32_t num_speculative_tokens = 5;
   absl::Duration target_step = absl::Milliseconds(100);  // 0: none
   double memory_utilization = 0.9;
   kernels::CpuOptions cpu;

@@ -25,9 +25,15 @@ prometheus::Histogram& PhaseTime(Metrics& metrics, const std::string& phase) {
                            PhaseBuckets());
 }
 
+prometheus::Counter& SpeculationTokens(Metrics& metrics, const std::string& method, const std::string& kind) {
+  return metrics.Counter("slmmesh_worker_speculation_tokens_total",
+                         "Tokens of steps that verified guesses: drafted, accepted of them, and emitted in all",
+                         {{"method", method}, {"kind", kind}});
+}
+
 }  // namespace
 
-WorkerMetrics::WorkerMetrics(Metrics* metrics, const std::string& model_name)
+WorkerMetrics::WorkerMetrics(Metrics* metrics, const std::string& model_name, const std::string& speculation)
     : model_loads(metrics->Counter("slmmesh_worker_model_loads_total", "Times that weights were read into memory")),
       weight_bytes(metrics->Gauge("slmmesh_worker_weight_bytes", "Bytes of weights in memory")),
       all_reduce_seconds(metrics->Histogram("slmmesh_worker_all_reduce_seconds",
@@ -41,6 +47,7 @@ WorkerMetrics::WorkerMetrics(Metrics* metrics, const std::string& model_name)
       rank_(metrics->Gauge("slmmesh_worker_group_rank", "Rank of the seat that this worker holds")),
       load_fraction_(metrics->Gauge("slmmesh_worker_load_fraction", "Share of the weights that is read, 0 to 1")),
       schedule_seconds_(PhaseTime(*metrics, "schedule")),
+      draft_seconds_(PhaseTime(*metrics, "draft")),
       run_seconds_(PhaseTime(*metrics, "run")),
       sample_seconds_(PhaseTime(*metrics, "sample")),
       iteration_tokens_(metrics->Histogram("vllm:iteration_tokens_total", "Tokens of one engine step",
@@ -63,7 +70,18 @@ WorkerMetrics::WorkerMetrics(Metrics* metrics, const std::string& model_name)
       prefix_hits_(metrics->Counter("vllm:prefix_cache_hits_total", "Tokens found in the prefix cache",
                                     {{"model_name", model_name}})),
       finished_(metrics->Counter("slmmesh_worker_requests_total", "Requests that ended", {{"end", "finished"}})),
-      aborted_(metrics->Counter("slmmesh_worker_requests_total", "Requests that ended", {{"end", "aborted"}})) {}
+      aborted_(metrics->Counter("slmmesh_worker_requests_total", "Requests that ended", {{"end", "aborted"}})),
+      spec_drafts_(metrics->Counter("vllm:spec_decode_num_drafts_total", "Times that guesses were verified",
+                                    {{"model_name", model_name}})),
+      spec_draft_tokens_(metrics->Counter("vllm:spec_decode_num_draft_tokens_total", "Guesses that were verified",
+                                          {{"model_name", model_name}})),
+      spec_accepted_tokens_(metrics->Counter("vllm:spec_decode_num_accepted_tokens_total", "Guesses that were right",
+                                             {{"model_name", model_name}})),
+      verifications_(metrics->Counter("slmmesh_worker_speculation_verifications_total",
+                                      "Times that a request's guesses were verified", {{"method", speculation}})),
+      guessed_(SpeculationTokens(*metrics, speculation, "drafted")),
+      accepted_(SpeculationTokens(*metrics, speculation, "accepted")),
+      emitted_(SpeculationTokens(*metrics, speculation, "emitted")) {}
 
 void WorkerMetrics::ShowStatus(const v1::WorkerStatus& status) {
   phase_.Set(status.phase());
@@ -74,6 +92,7 @@ void WorkerMetrics::ShowStatus(const v1::WorkerStatus& status) {
 
 void WorkerMetrics::ShowStep(const StepTimes& times) {
   schedule_seconds_.Observe(times.schedule);
+  if (times.draft > 0) draft_seconds_.Observe(times.draft);
   run_seconds_.Observe(times.run);
   sample_seconds_.Observe(times.sample);
   iteration_tokens_.Observe(times.prefill_tokens + times.decode_tokens);
@@ -100,6 +119,14 @@ void WorkerMetrics::AddStats(const EngineStats& stats) {
   add(prefix_hits_, stats.prefix_hit_tokens, last_stats_.prefix_hit_tokens);
   add(finished_, stats.finished_requests, last_stats_.finished_requests);
   add(aborted_, stats.aborted_requests, last_stats_.aborted_requests);
+  const SpeculationStats &now = stats.speculation, &before = last_stats_.speculation;
+  add(spec_drafts_, now.verifications, before.verifications);
+  add(spec_draft_tokens_, now.guessed, before.guessed);
+  add(spec_accepted_tokens_, now.accepted, before.accepted);
+  add(verifications_, now.verifications, before.verifications);
+  add(guessed_, now.guessed, before.guessed);
+  add(accepted_, now.accepted, before.accepted);
+  add(emitted_, now.emitted, before.emitted);
   last_stats_ = stats;
 }
 

@@ -11,7 +11,8 @@ namespace slmmesh {
 // Thread-safe, but for the totals of an engine: those are one thread's.
 class WorkerMetrics {
  public:
-  WorkerMetrics(Metrics* metrics, const std::string& model_name);
+  // `speculation`: its method, a label.
+  WorkerMetrics(Metrics* metrics, const std::string& model_name, const std::string& speculation = "none");
 
   // The state of the group as its last status to the head says it.
   void ShowStatus(const v1::WorkerStatus& status);
@@ -31,10 +32,12 @@ class WorkerMetrics {
 
  private:
   prometheus::Gauge &phase_, &epoch_, &rank_, &load_fraction_;
-  prometheus::Histogram &schedule_seconds_, &run_seconds_, &sample_seconds_, &iteration_tokens_;
+  prometheus::Histogram &schedule_seconds_, &draft_seconds_, &run_seconds_, &sample_seconds_, &iteration_tokens_;
   prometheus::Gauge &running_, &waiting_, &kv_total_, &kv_used_, &kv_usage_, &gpu_cache_usage_;
   prometheus::Counter &prompt_tokens_, &generation_tokens_, &preemptions_, &prefix_queries_, &prefix_hits_, &finished_,
       &aborted_;
+  prometheus::Counter &spec_drafts_, &spec_draft_tokens_, &spec_accepted_tokens_;  // vLLM's
+  prometheus::Counter &verifications_, &guessed_, &accepted_, &emitted_;
   EngineStats last_stats_;
 };
 

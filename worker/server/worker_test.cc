@@ -158,6 +158,39 @@ TEST_F(WorkerTest, TwoHostsSpeakOverTcpAndGiveTheSameTokens) {
   EXPECT_EQ(Generate(*Connect("a", 2), 20), of_one);
 }
 
+TEST_F(WorkerTest, SpeculationGivesTheSameTokens) {
+  Start("plain");
+  head_->Assign("g", 1, {"plain"});
+  head_->AwaitPhase("plain", v1::WORKER_PHASE_SERVING, 1);
+  const auto plain = Generate(*Connect("plain", 1), 40);
+  for (const auto method : {SpeculationMethod::kNgram, SpeculationMethod::kSelfQuantized, SpeculationMethod::kDraft}) {
+    const std::string name = SpeculationMethodName(method);
+    SCOPED_TRACE(name);
+    for (const char* rank : {"-0", "-1"}) {
+      WorkerConfig config = ConfigOf(name + rank);
+      config.speculative_method = method;
+      if (method == SpeculationMethod::kDraft) config.speculative_model = model_;
+      Start(config);
+    }
+    const std::string group = "group of " + name;
+    head_->Assign(group, 1, {name + "-0", name + "-1"});
+    for (const char* rank : {"-0", "-1"}) head_->AwaitPhase(name + rank, v1::WORKER_PHASE_SERVING, 1);
+    RouterClient router(Certificates(Role::kRouter), workers_[name + "-0"]->grpc_address(), group, 1);
+    EXPECT_EQ(Generate(router, 40), plain);
+    const std::string metrics = workers_[name + "-0"]->RenderMetrics();
+    EXPECT_THAT(metrics, HasSubstr("slmmesh_worker_speculation_tokens_total{kind=\"accepted\",method=\"" + name));
+    if (method == SpeculationMethod::kNgram) continue;  // this text hardly repeats itself
+    EXPECT_THAT(metrics, testing::Not(HasSubstr("vllm:spec_decode_num_accepted_tokens_total{model_name=\"tiny\"} 0\n")));
+  }
+}
+
+TEST_F(WorkerTest, AMissingDraftIsRefusedAtTheStart) {
+  WorkerConfig config = ConfigOf("a");
+  config.speculative_method = SpeculationMethod::kDraft;
+  config.speculative_model = folder_ / "none.gguf";
+  EXPECT_THAT(std::string(Worker::Start(config).status().message()), HasSubstr("--speculative-model"));
+}
+
 // As pods of a cluster with IPv6 alone.
 TEST_F(WorkerTest, RanksAndRoutersReachIpv6Addresses) {
   const int probe = socket(AF_INET6, SOCK_STREAM, 0);

@@ -86,6 +86,11 @@ class GgufBuilder {
         return 14;
       case TensorType::kBF16:
         return 30;
+      case TensorType::kI8:
+      case TensorType::kI32:
+      case TensorType::kI64:
+      case TensorType::kF8E4M3:
+        break;  // GGUF has no such weights
     }
     return UINT32_MAX;
   }

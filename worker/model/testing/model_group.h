@@ -14,7 +14,7 @@ namespace slmmesh {
 struct ModelGroupOptions {
   int size = 1;
   kernels::Isa isa = kernels::Isa::kReference;
-  kernels::WeightType weights = kernels::WeightType::kFloat32;
+  WeightOptions weights = kernels::WeightType::kFloat32;
   int64_t max_model_len = 0;
 };
 

@@ -1,0 +1,148 @@
+#include "worker/engine/depth_policy.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace slmmesh {
+namespace {
+
+constexpr uint32_t kMaxDepth = 5;
+
+// A machine and a text, and an engine that decodes on it as the policy says.
+struct World {
+  double draft = 0;                          // seconds of a guess
+  double verify = 1, verify_per_token = 0;  // of a run of the target
+  double acceptance = 0;
+
+  double Verify(uint32_t tokens) const { return verify + verify_per_token * tokens; }
+  // What never guessing, or always guessing so many, gives.
+  double TokensPerSecond(uint32_t depth) const {
+    double expected = 1, all_right = acceptance;
+    for (uint32_t i = 0; i < depth; ++i, all_right *= acceptance) expected += all_right;
+    return expected / (depth * draft + Verify(depth + 1));
+  }
+};
+
+class DepthPolicyTest : public testing::Test {
+ protected:
+  // Tokens a second over `steps` steps of one stream.
+  double Run(const World& world, int steps) {
+    double seconds = 0;
+    uint64_t tokens = 0;
+    for (int step = 0; step < steps; ++step) {
+      uint32_t depth = policy_.Choose(stream_, 1);
+      depth += policy_.TakeTrial(depth, 1) ? 1 : 0;
+      uint32_t accepted = 0;
+      while (accepted < depth && right_(random_) < world.acceptance) ++accepted;
+      for (uint32_t i = 0; i < depth && world.draft > 0; ++i) policy_.NoteDraft(1, world.draft);
+      policy_.NoteVerification(depth + 1, world.Verify(depth + 1));
+      if (depth > 0) policy_.NoteVerified(depth, accepted, &stream_);
+      const double step_seconds = depth * world.draft + world.Verify(depth + 1);
+      policy_.NoteStep(step_seconds);
+      seconds += step_seconds;
+      tokens += accepted + 1;
+    }
+    return static_cast<double>(tokens) / seconds;
+  }
+
+  DepthPolicy policy_{kMaxDepth};
+  Acceptance stream_;
+  std::mt19937 random_{3};
+  std::uniform_real_distribution<double> right_{0, 1};
+};
+
+TEST_F(DepthPolicyTest, GuessesAllItMayBeforeAnythingIsKnown) { EXPECT_EQ(policy_.Choose(stream_, 4), kMaxDepth); }
+
+TEST_F(DepthPolicyTest, GoodGuessesAreMadeInFull) {
+  const World world{.draft = 0.2, .acceptance = 0.95};
+  EXPECT_GT(Run(world, 2000), 0.97 * world.TokensPerSecond(kMaxDepth));
+  EXPECT_EQ(policy_.Choose(stream_, 1), kMaxDepth);
+}
+
+TEST_F(DepthPolicyTest, FreeGuessesThatAreWrongCostOnlyTheirVerification) {
+  const World world{.verify_per_token = 0.05, .acceptance = 0};
+  EXPECT_GT(Run(world, 2000), 0.97 * world.TokensPerSecond(0));
+  EXPECT_EQ(policy_.Choose(stream_, 1), 0u);
+}
+
+TEST_F(DepthPolicyTest, NeverMuchSlowerThanNoGuesses) {
+  for (const double draft : {0.05, 0.5, 1.0, 3.0}) {
+    for (const double per_token : {0.0, 0.3, 1.0}) {
+      for (const double acceptance : {0.0, 0.3, 0.6, 0.9}) {
+        policy_ = DepthPolicy(kMaxDepth);
+        stream_ = Acceptance();
+        const World world{.draft = draft, .verify_per_token = per_token, .acceptance = acceptance};
+        EXPECT_GT(Run(world, 3000), 0.97 * world.TokensPerSecond(0))
+            << draft << " a guess, " << per_token << " a token, " << acceptance << " right";
+      }
+    }
+  }
+}
+
+TEST_F(DepthPolicyTest, NearlyAsGoodAsTheBestDepth) {
+  for (const double draft : {0.1, 0.3, 0.6}) {
+    for (const double acceptance : {0.5, 0.7, 0.9}) {
+      policy_ = DepthPolicy(kMaxDepth);
+      stream_ = Acceptance();
+      const World world{.draft = draft, .verify_per_token = 0.05, .acceptance = acceptance};
+      double best = 0;
+      for (uint32_t depth = 0; depth <= kMaxDepth; ++depth) best = std::max(best, world.TokensPerSecond(depth));
+      EXPECT_GT(Run(world, 5000), 0.93 * best) << draft << " a guess, " << acceptance << " right";
+    }
+  }
+}
+
+TEST_F(DepthPolicyTest, FindsOutWhenGuessesBecomeRight) {
+  World world{.draft = 0.2, .acceptance = 0};
+  Run(world, 2000);
+  EXPECT_EQ(policy_.Choose(stream_, 1), 0u);
+  world.acceptance = 0.95;
+  Run(world, 3000);
+  EXPECT_GE(policy_.Choose(stream_, 1), kMaxDepth - 1);
+}
+
+TEST_F(DepthPolicyTest, FindsOutWhenTheMachineIsBusy) {
+  World world{.draft = 0.2, .acceptance = 0.8};
+  Run(world, 1000);
+  EXPECT_GE(policy_.Choose(stream_, 1), 3u);
+  world.verify_per_token = 3;  // tokens are no longer read for free
+  Run(world, 2000);
+  EXPECT_EQ(policy_.Choose(stream_, 1), 0u);
+}
+
+TEST_F(DepthPolicyTest, ANewStreamIsBelievedToBeLikeTheOthers) {
+  Run({.draft = 0.5, .acceptance = 0}, 500);
+  EXPECT_EQ(policy_.Choose(Acceptance(), 1), 0u);
+}
+
+TEST(StepCostTest, InterpolatesAndHopes) {
+  StepCost cost;
+  EXPECT_EQ(cost.Of(3), 0);
+  cost.Note(8, 4.0);
+  EXPECT_DOUBLE_EQ(cost.Of(8), 4);
+  EXPECT_DOUBLE_EQ(cost.Of(1000), 4) << "worth a try";
+  EXPECT_DOUBLE_EQ(cost.Of(2), 2) << "worth a try";
+  cost.Note(4, 2.0);
+  EXPECT_DOUBLE_EQ(cost.Of(6), 3);
+  cost.Note(8, 400.0);
+  EXPECT_LT(cost.Of(8), 5) << "one interrupted run says little";
+  cost.Note(70000, 9.0);
+  EXPECT_DOUBLE_EQ(cost.Of(1 << 20), 9);
+  for (int i = 0; i < 100; ++i) cost.Note(8, 1.0);
+  EXPECT_LE(cost.Of(4), 1.01) << "fewer tokens cost no more";
+}
+
+TEST(AcceptanceTest, LearnsTheFirstGuessAndTheLaterOnesApart) {
+  Acceptance stream;
+  const Acceptance prior;
+  for (int i = 0; i < 200; ++i) stream.Note(4, i % 2 == 0 ? 4 : 0);
+  EXPECT_NEAR(stream.ExpectedTokens(1, prior), 1.5, 0.08);
+  EXPECT_NEAR(stream.ExpectedTokens(4, prior), 3, 0.25);
+  for (int i = 0; i < 200; ++i) stream.Note(4, 1);
+  EXPECT_NEAR(stream.ExpectedTokens(1, prior), 2, 0.1);
+  EXPECT_NEAR(stream.ExpectedTokens(4, prior), 2.1, 0.2);
+}
+
+}  // namespace
+}  // namespace slmmesh

@@ -21,7 +21,7 @@
 namespace slmmesh::kernels {
 
 enum class KvType : uint8_t { kFloat32, kBFloat16 };
-enum class Isa : uint8_t { kReference, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16 };
+enum class Isa : uint8_t { kReference, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kAvx512Bf16 };
 const char* IsaName(Isa isa);
 std::vector<Isa> SupportedIsas();  // on this machine, slowest first
 

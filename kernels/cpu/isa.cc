@@ -1,8 +1,23 @@
+#ifdef MESH_KERNELS_X86
+#include <cpuid.h>
+#endif
+
 #include <cstdlib>
 
 #include "kernels/cpu/kernel_table.h"
 
 namespace slmmesh::kernels {
+#ifdef MESH_KERNELS_X86
+namespace {
+
+// g++ 12 does not know the name. CPUID leaf 7, subleaf 1: EAX bit 4 (Intel's manual, volume 2A).
+bool HasAvxVnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
+}
+
+}  // namespace
+#endif
 
 const char* IsaName(Isa isa) {
   switch (isa) {
@@ -10,6 +25,8 @@ const char* IsaName(Isa isa) {
       return "reference";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvxVnni:
+      return "avxvnni";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kAvx512Vnni:
@@ -26,6 +43,7 @@ std::vector<Isa> SupportedIsas() {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return isas;
   isas.push_back(Isa::kAvx2);
+  if (HasAvxVnni()) isas.push_back(Isa::kAvxVnni);
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
       !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq")) {
     return isas;
@@ -45,6 +63,8 @@ const KernelTable& KernelsFor(Isa isa) {
 #ifdef MESH_KERNELS_X86
     case Isa::kAvx2:
       return Avx2Kernels();
+    case Isa::kAvxVnni:
+      return AvxVnniKernels();
     case Isa::kAvx512:
       return Avx512Kernels();
     case Isa::kAvx512Vnni:

@@ -79,11 +79,13 @@ struct KernelTable {
 
 const KernelTable& ReferenceKernels();
 const KernelTable& Avx2Kernels();
+const KernelTable& AvxVnniKernels();
 const KernelTable& Avx512Kernels();
 const KernelTable& Avx512VnniKernels();
 const KernelTable& Avx512Bf16Kernels();
 const IntegerKernels& ReferenceIntegerKernels();
 const IntegerKernels& Avx2IntegerKernels();
+const IntegerKernels& AvxVnniIntegerKernels();
 const IntegerKernels& Avx512VnniIntegerKernels();
 const KernelTable& KernelsFor(Isa isa);  // one that SupportedIsas() names
 

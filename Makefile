@@ -3,7 +3,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 CMAKE_FLAGS ?=
 
-.PHONY: run test fast e2e bench bench-operator bench-peer images build deps model asan tsan format lint clean help
+.PHONY: run test fast arm e2e bench bench-operator bench-peer images build deps model asan tsan format lint clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ asan tsan:  ## the unit tests under AddressSanitizer + UBSan, or ThreadSanitizer
 	@$(MAKE) --no-print-directory build BUILD=build-$@ \
 	  CMAKE_FLAGS='-DMESH_SANITIZE=$(if $(filter asan,$@),address,thread) "-DMESH_FOLDERS=$(SANITIZE_FOLDERS)"'
 	@tools/run_tests.py --build build-$@ --unit
+
+arm:  ## the kernels' tests on an emulated Arm machine
+	@tools/test_arm.sh $(BUILD)
 
 format:  ## clang-format and cargo fmt, in place
 	@git ls-files '*.cc' '*.h' | xargs clang-format -i

@@ -7,6 +7,7 @@
 #include "cli/control.h"
 #include "cli/import.h"
 #include "cli/issue.h"
+#include "cli/model_program.h"
 #include "cli/up.h"
 #include "common/signals.h"
 
@@ -70,6 +71,10 @@ void AddImport(CLI::App& app, ImportCommandOptions& options) {
 }
 
 int Main(int argc, char** argv) {
+  if (argc > 1 && IsModelCommand(argv[1])) {
+    std::cerr << "mesh " << argv[1] << ": " << BecomeModelProgram(argv).message() << "\n";
+    return 1;
+  }
   BlockStopSignals();
   CLI::App app("mesh: an LLM serving mesh on this machine", "mesh");
   app.require_subcommand(1);
@@ -94,6 +99,8 @@ int Main(int argc, char** argv) {
   AddBench(app, bench);
   AddIssue(app, issue);
   AddImport(app, import);
+  app.add_subcommand("convert", "quantize a checkpoint into a new folder");
+  app.add_subcommand("evaluate", "a model's perplexity on a text, and its distance to a reference");
   CLI::App* log = app.add_subcommand("logs", "the processes' logs");
   log->add_option("process", logs.process, "one process, such as head or router-0; all when absent");
   log->add_option("--name", logs.name, "which mesh, when several run here");

@@ -5,8 +5,8 @@
 // Rules that every implementation keeps (DESIGN.md, "Numbers never depend on company"):
 //  - An output row depends on its own input row alone: the same bits whatever M is, whatever shares the call.
 //  - A sum runs in one fixed order chosen by the weights' shape: ascending k within a leaf, leaves joined by halving.
-//  - Rows of attention depend on their own query and the visible keys alone, block by block from position 0 in fixed
-//    chunks of kAttentionChunk positions, whatever the chunking of the prompt or the KV block size.
+//  - Rows of attention depend on their own query and the visible keys alone, in fixed steps and spans of positions
+//    aligned to position 0, whatever the chunking of the prompt, the KV block size or the threads.
 // Errors: arguments that break a stated bound are bugs and abort.
 #pragma once
 
@@ -20,13 +20,13 @@
 
 namespace slmmesh::kernels {
 
-enum class KvType : uint8_t { kFloat32, kBFloat16 };
-enum class Isa : uint8_t { kReference, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kAvx512Bf16 };
+enum class KvType : uint8_t { kFloat32, kBFloat16, kInt8 };  // int8: one fp32 scale per position and KV head
+enum class Isa : uint8_t { kReference, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kAvx512Bf16, kNeon, kNeonDotprod };
 const char* IsaName(Isa isa);
 std::vector<Isa> SupportedIsas();  // on this machine, slowest first
 
 constexpr int64_t kPanelColumns = 64;    // output columns per packed panel
-constexpr int64_t kAttentionChunk = 16;  // positions per softmax step; KV block sizes are multiples of it
+constexpr int64_t kAttentionChunk = 16;  // positions; KV block sizes are multiples of it
 constexpr int64_t kAlignment = 64;       // bytes, of every buffer handed to a kernel
 
 // y[M, N] = sum over leaves (x[M, leaf] · W[N, leaf]^T) (+ bias[N]).
@@ -39,9 +39,10 @@ struct MatMulArgs {
   float* y;           // [m, n], row stride y_stride floats
   int64_t y_stride;
   int64_t m, n, k;
-  // Leaf l covers k in [leaf_start[l], leaf_start[l + 1]); starts are even (of integer formats as weight_format.h says),
-  // ascending from 0 to k. Each leaf is one ascending fp32 chain per output element; the leaves are summed by halving: sum(lo, hi) = sum(lo, mid) + sum(mid,
-  // hi), mid = (lo + hi) / 2; an empty leaf is absent (not a zero). num_leaves is a power of two, at most 8.
+  // Leaf l covers k in [leaf_start[l], leaf_start[l + 1]); starts are even (of integer formats as weight_format.h
+  // says), ascending from 0 to k. Each leaf is one ascending fp32 chain per output element; the leaves are summed by
+  // halving: sum(lo, hi) = sum(lo, mid) + sum(mid, hi), mid = (lo + hi) / 2; an empty leaf is absent (not a zero).
+  // num_leaves is a power of two, at most 8.
   const int64_t* leaf_start;
   int num_leaves;
 };
@@ -84,7 +85,7 @@ struct RopeStoreArgs {
 };
 
 // out[T, num_q_heads * head_dim] = softmax(q k^T * scale, causal, window) v, grouped queries: query head h reads KV
-// head h / (num_q_heads / num_kv_heads). Online softmax in chunks of kAttentionChunk positions aligned to position 0.
+// head h / (num_q_heads / num_kv_heads).
 struct AttentionArgs {
   const float* qkv;  // q as rotated by RopeStore, same layout
   int64_t num_q_heads;

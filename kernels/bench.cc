@@ -36,7 +36,7 @@ const NamedFormat kFormats[] = {
     {"int8 groups of 128", {WeightType::kInt8, 128, ScaleType::kFloat16, false}},
     {"int8 groups of 32", {WeightType::kInt8, 32, ScaleType::kFloat16, false}},  // GGUF's Q8_0
     {"int4 groups of 128", {WeightType::kInt4, 128, ScaleType::kFloat16, false}},
-    {"int4 groups of 32", {WeightType::kInt4, 32, ScaleType::kFloat16, false}},          // Q4_0
+    {"int4 groups of 32", {WeightType::kInt4, 32, ScaleType::kFloat16, false}},         // Q4_0
     {"int4 groups of 32, minima", {WeightType::kInt4, 32, ScaleType::kFloat16, true}},  // Q4_1
 };
 
@@ -61,7 +61,7 @@ struct Pairs {
     ratios.push_back(figure / probe);
   }
   void Print(const char* name, const char* unit) const {
-    std::printf("  %-44s %9.1f %-8s %5.1f %% of the probe\n", name, Quantile(figures, 0.5), unit,
+    std::printf("  %-52s %9.1f %-8s %5.1f %% of the probe\n", name, Quantile(figures, 0.5), unit,
                 100.0 * Quantile(ratios, 0.5));
     std::fflush(stdout);
   }
@@ -86,8 +86,15 @@ class Bench {
       for (const int64_t m : {1, 4, 8, 16, 32}) Decode(format, m);
       Prefill(format);
     }
-    if (Wants("attention decode")) AttentionDecode();
-    if (Wants("attention prefill")) AttentionPrefill();
+    for (const KvType type : {KvType::kBFloat16, KvType::kInt8}) {
+      for (const int64_t group : {1, 4}) AttentionDecode(type, 32, 2048, 1, group);
+      AttentionDecode(type, 1, 32768, 1, 4);
+      AttentionDecode(type, 1, 32768, 6, 4);
+      AttentionPrefill(type, 9, 3, 64, 2048);
+      AttentionPrefill(type, 32, 8, 64, 512);
+      AttentionPrefill(type, 32, 8, 64, 4096);
+      AttentionPrefill(type, 16, 8, 128, 2048);
+    }
   }
 
  private:
@@ -184,33 +191,44 @@ class Bench {
     return Seconds([&] { backend_->Attention({x_.data(), q_heads, 0.125f, 0, sequences.layout(), cache, y_.data()}); });
   }
 
-  void AttentionDecode() {
-    const Sequences sequences = MakeSequences(32, 2048, 1, 64);
-    KvCache cache = {nullptr, KvType::kBFloat16, static_cast<int64_t>(sequences.blocks.size()), 64, 8, 128};
+  static const char* Name(KvType type) {
+    return type == KvType::kFloat32 ? "fp32" : type == KvType::kBFloat16 ? "bf16" : "int8";
+  }
+
+  void AttentionDecode(KvType type, uint32_t count, uint32_t length, uint32_t queries, int64_t group) {
+    const std::string name = std::string(Name(type)) + " attention decode, " + std::to_string(count) + " x " +
+                             std::to_string(queries) + " of " + std::to_string(length) + ", group " +
+                             std::to_string(group);
+    if (!Wants(name)) return;
+    const Sequences sequences = MakeSequences(count, length, queries, 64);
+    KvCache cache = {nullptr, type, static_cast<int64_t>(sequences.blocks.size()), 64, 8, 128};
     const size_t bytes =
         sequences.blocks.size() * backend_->KvBlockBytes(cache.type, 64, cache.num_kv_heads, cache.head_dim);
     cache.base = Arena(bytes);
-    for (const int64_t group : {1, 4}) {
-      Pairs pairs;
-      for (int sample = 0; sample < samples_; ++sample) {
-        const double seconds = AttentionSeconds(sequences, cache, group * cache.num_kv_heads);
-        pairs.Add(static_cast<double>(bytes) / seconds * 1e-9, ReadGigabytes(cache.base, bytes));
-      }
-      pairs.Print(("attention decode, group of " + std::to_string(group)).c_str(), "GB/s");
-    }
-  }
-
-  void AttentionPrefill() {
-    const uint32_t length = 2048;
-    const Sequences sequences = MakeSequences(1, length, length, 64);
-    KvCache cache = {nullptr, KvType::kBFloat16, static_cast<int64_t>(sequences.blocks.size()), 64, 3, 64};
-    cache.base = Arena(sequences.blocks.size() * backend_->KvBlockBytes(cache.type, 64, 3, 64));
     Pairs pairs;
     for (int sample = 0; sample < samples_; ++sample) {
-      const double operations = 4.0 * 9 * 64 * length * (length + 1) / 2;
-      pairs.Add(operations / AttentionSeconds(sequences, cache, 9) * 1e-9, PeakGigaflops(WeightType::kFloat32));
+      const double seconds = AttentionSeconds(sequences, cache, group * cache.num_kv_heads);
+      pairs.Add(static_cast<double>(bytes) / seconds * 1e-9, ReadGigabytes(cache.base, bytes));
     }
-    pairs.Print("attention prefill, 2048 tokens", "GFLOP/s");
+    pairs.Print(name.c_str(), "GB/s");
+  }
+
+  void AttentionPrefill(KvType type, int64_t q_heads, int64_t kv_heads, int64_t head_dim, uint32_t length) {
+    const std::string name = std::string(Name(type)) + " attention prefill, " + std::to_string(length) + " tokens, " +
+                             std::to_string(q_heads) + "/" + std::to_string(kv_heads) + " x " +
+                             std::to_string(head_dim);
+    if (!Wants(name)) return;
+    const Sequences sequences = MakeSequences(1, length, length, 64);
+    KvCache cache = {nullptr, type, static_cast<int64_t>(sequences.blocks.size()), 64, kv_heads, head_dim};
+    cache.base = Arena(sequences.blocks.size() * backend_->KvBlockBytes(type, 64, kv_heads, head_dim));
+    const WeightType peak = type == KvType::kFloat32 ? WeightType::kFloat32 : WeightType::kBFloat16;
+    Pairs pairs;
+    for (int sample = 0; sample < samples_; ++sample) {
+      const double operations =
+          4.0 * static_cast<double>(q_heads * head_dim) * static_cast<double>(length) * (length + 1) / 2;
+      pairs.Add(operations / AttentionSeconds(sequences, cache, q_heads) * 1e-9, PeakGigaflops(peak));
+    }
+    pairs.Print(name.c_str(), "GFLOP/s");
   }
 
   // At least `bytes` of zeros that lie in memory of their own.
@@ -266,7 +284,8 @@ bool Parse(int argc, char** argv, Options& options) {
       std::printf(
           "kernels-bench [--threads=N] [--isa=NAME] [--samples=N] [--filter=TEXT]\n"
           "  --threads  default: the CPUs this process may run on\n"
-          "  --isa      reference, avx2, avx512, avx512vnni or avx512bf16; default: every one this machine has, but for\n"
+          "  --isa      reference, avx2, avx512, avx512vnni or avx512bf16; default: every one this machine has, but "
+          "for\n"
           "             the reference\n"
           "  --samples  per figure, default 9\n"
           "  --filter   only figures whose name holds this text\n");

@@ -4,12 +4,16 @@
 // one row and `group` consecutive columns. q is -128 … 127 (int8), -8 … 7 (int4), or 0 … 15 (int4 with minima).
 //
 // The value of a product is defined to the bit, so that every instruction set gives the same. Per row of x and per leaf
-// (MatMulArgs), activations are quantized once: a = max over the leaf of |x| (compared as bits: NaN > infinity >
-// numbers), inverse = 127 / a (0 where a is below 2^-100 or not finite), x8 = x * inverse rounded to nearest even. Then,
-// for the groups of the leaf in ascending k, from sum = 0:
-//   sum = fma(float(Σ q * x8), scale, sum), and with minima sum = fma(float(Σ x8), minimum, sum)
-// where Σ runs over the group in int32 and float() rounds to nearest even. The leaf's value is sum * (a / 127), so what is
-// not finite gives NaN; leaves are joined by halving as for the other types.
+// (MatMulArgs), activations are quantized once, in blocks of 32 columns (16 where groups are):
+//   a = max over the leaf of |x| (compared as bits: NaN > infinity > numbers), inverse = 127 / a (0 where a is below
+//   2^-100 or not finite); b = the same maximum over the block, shift = the largest s <= 7 with b * 2^s <= a;
+//   x8 = x * (inverse * 2^shift), rounded to nearest even.
+// So a block far below the row's outliers keeps its precision. Then, for the blocks of the leaf in ascending k, from
+// sum = 0, with Σ over the block in int32, << by (7 - shift), and float() rounding to nearest even:
+//   groups:          sum = fma(float(Σ q * x8 << …), scale, sum), and with minima sum = fma(float(Σ x8 << …), minimum, sum)
+//   one scale a row: sum = sum + float(Σ q * x8 << …), at the end sum = sum * scale
+// The leaf's value is sum * (a / 127 / 128), so what is not finite gives NaN; leaves are joined by halving as for the
+// other types.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +34,7 @@ struct WeightFormat {
 
   WeightType type;
   // Columns that share a scale: of int8 a multiple of 16, of int4 of 32; it divides k and every leaf's start. Int8 may
-  // have 0: one fp32 scale a row, no minima; then k and the starts of leaves are multiples of 16.
+  // have 0: one fp32 scale a row, no minima; then k and the starts of leaves are multiples of 32.
   int64_t group = 0;
   ScaleType scale_type = ScaleType::kFloat32;
   bool has_minima = false;

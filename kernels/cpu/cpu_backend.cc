@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/kv_layout.h"
 #include "kernels/cpu/matmul.h"
@@ -17,13 +18,13 @@ namespace {
 
 constexpr int64_t kElementsPerTask = 8 * 1024;  // of elementwise work: a few microseconds, worth waking a worker for
 
-int64_t Size(KvType type) { return type == KvType::kFloat32 ? 4 : 2; }
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Thread rule: one thread at a time, as it stands for one stream of work; PackPanel, Allocate and Free from any.
 class CpuBackend : public Backend {
  public:
-  CpuBackend(const KernelTable& kernels, int threads) : kernels_(kernels), pool_(threads), matmul_(kernels, pool_) {}
+  CpuBackend(const KernelTable& kernels, int threads)
+      : kernels_(kernels), pool_(threads), matmul_(kernels, pool_), attention_(kernels, pool_) {}
 
   std::string Describe() const override {
     const std::string threads = pool_.threads() == 1 ? "1 thread" : std::to_string(pool_.threads()) + " threads";
@@ -46,7 +47,7 @@ class CpuBackend : public Backend {
   }
 
   size_t KvBlockBytes(KvType type, int64_t block_size, int64_t num_kv_heads, int64_t head_dim) const override {
-    return static_cast<size_t>(KvLayout{block_size, num_kv_heads, head_dim}.block_elements() * Size(type));
+    return static_cast<size_t>(KvLayout(type, block_size, num_kv_heads, head_dim).block_bytes());
   }
 
   void MatMul(const MatMulArgs& args) override { matmul_.Run(args); }
@@ -85,29 +86,14 @@ class CpuBackend : public Backend {
   }
 
   void Attention(const AttentionArgs& args) override {
-    if (args.cache.num_kv_heads == 0 || args.num_q_heads == 0) return;
     CheckCache(args.cache);
-    if (args.num_q_heads % args.cache.num_kv_heads != 0) std::abort();
-    const SequenceLayout& layout = args.sequences;
-    const int64_t group = args.num_q_heads / args.cache.num_kv_heads;
-    const auto rows = [&](int64_t s) { return (layout.query_start[s + 1] - layout.query_start[s]) * group; };
-    task_start_.assign(1, 0);  // per sequence; keeps its capacity
-    for (int64_t s = 0; s < layout.num_sequences; ++s) {
-      task_start_.push_back(task_start_.back() + args.cache.num_kv_heads * DivideUp(rows(s), kAttentionRows));
-    }
-    pool_.For(task_start_.back(), [&](int64_t index, int /*worker*/) {
-      const int64_t s = std::upper_bound(task_start_.begin(), task_start_.end(), index) - task_start_.begin() - 1;
-      const int64_t row_blocks = DivideUp(rows(s), kAttentionRows);
-      const int64_t task = index - task_start_[s];
-      const int64_t row = task % row_blocks * kAttentionRows;
-      kernels_.attention[static_cast<int>(args.cache.type)](
-          {&args, s, task / row_blocks, row, std::min(row + kAttentionRows, rows(s))});
-    });
+    attention_.Run(args);
   }
 
  private:
   static void CheckCache(const KvCache& cache) {
-    if (cache.head_dim % 2 != 0 || cache.head_dim > 256 || cache.block_size % kAttentionChunk != 0) std::abort();
+    if (cache.head_dim % 2 != 0 || cache.head_dim > kMaxHeadDim || cache.block_size % kAttentionChunk != 0)
+      std::abort();
   }
 
   // body(row) for rows of `width` elements, several rows to a task.
@@ -122,7 +108,7 @@ class CpuBackend : public Backend {
   const KernelTable& kernels_;
   ThreadPool pool_;
   MatMulRunner matmul_;
-  std::vector<int64_t> task_start_;
+  AttentionRunner attention_;
 };
 
 }  // namespace

@@ -18,6 +18,8 @@ struct IntegerLayout {
   WeightFormat format;
   int64_t k;
 
+  // Columns of x that share a shift.
+  int64_t block() const { return format.group == 16 ? 16 : 32; }
   int64_t group() const { return format.group == 0 ? k : format.group; }
   int64_t groups() const { return format.group == 0 ? 1 : k / format.group; }
   int64_t scale_bytes() const { return kPanelColumns * (format.scale_type == ScaleType::kFloat32 ? 4 : 2); }
@@ -29,6 +31,7 @@ struct IntegerLayout {
   int64_t panel_bytes() const { return groups() * group_bytes(); }
 };
 
+constexpr int kMaxShift = 7;  // of a block of x
 constexpr int32_t kInt8Offset = 128;
 inline int32_t Int4Offset(const WeightFormat& format) { return format.has_minima ? 0 : 8; }
 

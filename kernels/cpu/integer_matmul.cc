@@ -21,64 +21,64 @@ const IntegerTiles& TilesFor(const IntegerKernels& kernels, const WeightFormat& 
 
 int64_t AlignUp(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-// x quantized, tile by tile: quants [k / 4][rows][4], sums [groups][rows] (without groups [leaves][rows]), scales
-// [leaves][rows].
+// x quantized, tile by tile: quants [k / 4][rows][4], sums and shifts [k / block][rows], scales [leaves][rows].
 struct QuantizedActivations {
   QuantizedActivations(const MatMulArgs& args, int64_t tile_rows)
       : tiles(args.m, tile_rows),
         k(args.k),
         num_leaves(args.num_leaves),
-        group(args.format.group),
-        num_sums(group == 0 ? args.num_leaves : args.k / group) {}
+        block(IntegerLayout(args.format, args.k).block()),
+        num_blocks(args.k / block) {}
 
   int64_t quant_bytes() const { return AlignUp(tiles.m * k); }
-  int64_t sum_bytes() const { return AlignUp(tiles.m * num_sums * static_cast<int64_t>(sizeof(int32_t))); }
-  size_t bytes() const {
-    return static_cast<size_t>(quant_bytes() + sum_bytes() + tiles.m * num_leaves * static_cast<int64_t>(sizeof(float)));
+  int64_t block_bytes() const { return AlignUp(tiles.m * num_blocks * static_cast<int64_t>(sizeof(int32_t))); }
+  int64_t bytes() const {
+    const int64_t scale_bytes = AlignUp(tiles.m * num_leaves * static_cast<int64_t>(sizeof(float)));
+    return quant_bytes() + 2 * block_bytes() + scale_bytes;
   }
   void PlaceAt(void* memory) {
     quants = static_cast<int8_t*>(memory);
     sums = reinterpret_cast<int32_t*>(quants + quant_bytes());
-    scales = reinterpret_cast<float*>(quants + quant_bytes() + sum_bytes());
+    shifts = reinterpret_cast<int32_t*>(quants + quant_bytes() + block_bytes());
+    scales = reinterpret_cast<float*>(quants + quant_bytes() + 2 * block_bytes());
   }
 
   int64_t Rows(int64_t tile) const { return tiles.Start(tile + 1) - tiles.Start(tile); }
-  int8_t* Quants(int64_t tile) const { return quants + tiles.Start(tile) * k; }
-  int32_t* Sums(int64_t tile) const { return sums + tiles.Start(tile) * num_sums; }
+  QuantizedBlocks Tile(int64_t tile) const {
+    const int64_t row = tiles.Start(tile);
+    return {quants + row * k, sums + row * num_blocks, shifts + row * num_blocks};
+  }
   float* Scales(int64_t tile) const { return scales + tiles.Start(tile) * num_leaves; }
 
   RowTiles tiles;
-  int64_t k, num_leaves, group, num_sums;
+  int64_t k, num_leaves, block, num_blocks;
   int8_t* quants = nullptr;
-  int32_t* sums = nullptr;
+  int32_t *sums = nullptr, *shifts = nullptr;
   float* scales = nullptr;
 };
 
-// Room for one row in the order of k, before it is spread between those of its tile.
-struct RowRoom {
-  int8_t* quants;
-  int32_t* sums;
-};
-
+// `row` has room for one row in the order of k, before it is spread between those of its tile.
 void QuantizeTile(const MatMulArgs& args, const IntegerKernels& kernels, const QuantizedActivations& to, int64_t tile,
-                  RowRoom room) {
+                  QuantizedBlocks row) {
   const int64_t rows = to.Rows(tile);
   const float* x = args.x + to.tiles.Start(tile) * args.x_stride;
-  int8_t* const tile_quants = to.Quants(tile);
-  int32_t* const tile_sums = to.Sums(tile);
-  float* const tile_scales = to.Scales(tile);
-  if (rows == 1) room = {tile_quants, tile_sums};  // one row lies there as it is
+  const QuantizedBlocks out = to.Tile(tile);
+  float* const scales = to.Scales(tile);
+  if (rows == 1) row = out;  // one row lies there as it is
   for (int64_t r = 0; r < rows; ++r, x += args.x_stride) {
     for (int l = 0; l < args.num_leaves; ++l) {
       const int64_t begin = args.leaf_start[l], count = args.leaf_start[l + 1] - begin;
       if (count == 0) continue;
-      const int64_t group = to.group == 0 ? count : to.group;
-      int32_t* sums = room.sums + (to.group == 0 ? l : begin / group);
-      tile_scales[l * rows + r] = kernels.quantize(x + begin, count, group, room.quants + begin, sums);
+      const int64_t b = begin / to.block;
+      scales[l * rows + r] =
+          kernels.quantize(x + begin, count, to.block, {row.quants + begin, row.sums + b, row.shifts + b});
     }
     if (rows == 1) return;
-    for (int64_t i = 0; i < to.k / 4; ++i) std::memcpy(tile_quants + (i * rows + r) * 4, room.quants + 4 * i, 4);
-    for (int64_t s = 0; s < to.num_sums; ++s) tile_sums[s * rows + r] = room.sums[s];
+    for (int64_t i = 0; i < to.k / 4; ++i) std::memcpy(out.quants + (i * rows + r) * 4, row.quants + 4 * i, 4);
+    for (int64_t b = 0; b < to.num_blocks; ++b) {
+      out.sums[b * rows + r] = row.sums[b];
+      out.shifts[b * rows + r] = row.shifts[b];
+    }
   }
 }
 
@@ -98,8 +98,8 @@ class IntegerPanelTask {
     const int64_t begin = args_.leaf_start[leaf], end = args_.leaf_start[leaf + 1];
     const int64_t tiles = end_tile_ - first_tile_;
     if (tiles == 1) return RunTile(first_tile_, leaf, begin, end, At(begin) + kStreamAheadBytes, 4, sums);
-    const int64_t unit = args_.format.group == 0 ? 4 : args_.format.group;
-    const int64_t unit_bytes = args_.format.group == 0 ? 4 * kPanelColumns : layout_.group_bytes();
+    const int64_t unit = args_.format.group == 0 ? x_.block : args_.format.group;
+    const int64_t unit_bytes = args_.format.group == 0 ? x_.block * kPanelColumns : layout_.group_bytes();
     const int64_t block_k = std::max(int64_t{1}, BlockBytes(tiles) / unit_bytes) * unit;
     for (int64_t k = begin; k < end; k += block_k) {
       const int64_t block_end = std::min(k + block_k, end);
@@ -120,11 +120,13 @@ class IntegerPanelTask {
   void RunTile(int64_t tile, int leaf, int64_t begin, int64_t end, const char* prefetch, int prefetch_lines,
                float* sums) const {
     const int64_t rows = x_.Rows(tile);
-    const int64_t first_sum = args_.format.group == 0 ? leaf : begin / args_.format.group;
+    const int64_t first_block = begin / x_.block * rows;
+    const QuantizedBlocks x = x_.Tile(tile);
     const IntegerTileArgs tile_args = {
         .format = &args_.format,
-        .x = x_.Quants(tile) + begin * rows,
-        .x_sums = x_.Sums(tile) + first_sum * rows,
+        .x = x.quants + begin * rows,
+        .x_sums = x.sums + first_block,
+        .x_shifts = x.shifts + first_block,
         .x_scales = end == args_.leaf_start[leaf + 1] ? x_.Scales(tile) + leaf * rows : nullptr,
         .weights = At(begin),
         .scales = weights_,
@@ -147,7 +149,7 @@ class IntegerPanelTask {
 
 void CheckFormat(const MatMulArgs& args) {
   const WeightFormat& format = args.format;
-  const int64_t unit = format.type == WeightType::kInt4 ? 32 : 16;
+  const int64_t unit = format.type == WeightType::kInt4 || format.group == 0 ? 32 : 16;
   if (format.group % unit != 0) std::abort();
   if (format.group == 0 &&
       (format.type == WeightType::kInt4 || format.has_minima || format.scale_type != ScaleType::kFloat32)) {
@@ -165,14 +167,16 @@ void MatMulRunner::RunInteger(const MatMulArgs& args) {
   const IntegerTiles& kernels = TilesFor(kernels_.integer, args.format);
   QuantizedActivations x(args, kernels.tile_rows);
   // Behind x, a row's room for each worker.
-  const int64_t row_bytes = AlignUp(x.k) + AlignUp(x.num_sums * static_cast<int64_t>(sizeof(int32_t)));
-  const int64_t x_bytes = AlignUp(static_cast<int64_t>(x.bytes()));
-  ReservePacked(static_cast<size_t>(x_bytes + pool_.threads() * row_bytes));
+  const int64_t sums_bytes = AlignUp(x.num_blocks * static_cast<int64_t>(sizeof(int32_t)));
+  const int64_t row_bytes = AlignUp(x.k) + 2 * sums_bytes;
+  ReservePacked(static_cast<size_t>(x.bytes() + pool_.threads() * row_bytes));
   x.PlaceAt(packed_.get());
   const auto quantize = [&](int64_t tile, int worker) {
-    char* row = static_cast<char*>(packed_.get()) + x_bytes + worker * row_bytes;
+    char* row = static_cast<char*>(packed_.get()) + x.bytes() + worker * row_bytes;
+    char* sums = row + AlignUp(x.k);
     QuantizeTile(args, kernels_.integer, x, tile,
-                 {reinterpret_cast<int8_t*>(row), reinterpret_cast<int32_t*>(row + AlignUp(x.k))});
+                 {reinterpret_cast<int8_t*>(row), reinterpret_cast<int32_t*>(sums),
+                  reinterpret_cast<int32_t*>(sums + sums_bytes)});
   };
   if (args.m * args.k <= kSerialQuantizeElements) {
     for (int64_t tile = 0; tile < x.tiles.count; ++tile) quantize(tile, 0);

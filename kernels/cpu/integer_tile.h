@@ -16,15 +16,9 @@ namespace slmmesh::kernels {
 template <typename Unit, int kRows, int kColumns>
 class IntegerTile {
  public:
-  static void Int8PerRow(const IntegerTileArgs& args) {
-    ForStrips(args, []<int kLines>(const IntegerTileArgs& a, int column) { RunPerRow<kLines>(a, column); });
-  }
-  static void Int8Groups(const IntegerTileArgs& args) {
-    ForStrips(args, []<int kLines>(const IntegerTileArgs& a, int column) { RunGroups<false, kLines>(a, column); });
-  }
-  static void Int4Groups(const IntegerTileArgs& args) {
-    ForStrips(args, []<int kLines>(const IntegerTileArgs& a, int column) { RunGroups<true, kLines>(a, column); });
-  }
+  static void Int8PerRow(const IntegerTileArgs& args) { Run<Kind::kInt8PerRow>(args); }
+  static void Int8Groups(const IntegerTileArgs& args) { Run<Kind::kInt8Groups>(args); }
+  static void Int4Groups(const IntegerTileArgs& args) { Run<Kind::kInt4Groups>(args); }
 
  private:
   using Int = typename Unit::Int;
@@ -33,25 +27,25 @@ class IntegerTile {
   static constexpr int64_t kStepBytes = 4 * kPanelColumns;
   static constexpr int32_t kOffset8 = Unit::kInt8IsSigned ? 0 : kInt8Offset;
 
-  template <typename Strip>
-  static void ForStrips(const IntegerTileArgs& args, Strip strip) {
+  enum class Kind { kInt8PerRow, kInt8Groups, kInt4Groups };
+
+  template <Kind kKind>
+  static void Run(const IntegerTileArgs& args) {
     switch (args.prefetch_lines) {
       case 0:
-        strip.template operator()<0>(args, 0);
+        RunStrip<kKind, 0>(args, 0);
         break;
       case 1:
-        strip.template operator()<1>(args, 0);
+        RunStrip<kKind, 1>(args, 0);
         break;
       case 2:
-        strip.template operator()<2>(args, 0);
+        RunStrip<kKind, 2>(args, 0);
         break;
       default:
-        strip.template operator()<4>(args, 0);
+        RunStrip<kKind, 4>(args, 0);
         break;
     }
-    for (int column = kStripColumns; column < kPanelColumns; column += kStripColumns) {
-      strip.template operator()<0>(args, column);
-    }
+    for (int column = kStripColumns; column < kPanelColumns; column += kStripColumns) RunStrip<kKind, 0>(args, column);
   }
 
   template <int kLines>
@@ -79,54 +73,56 @@ class IntegerTile {
     }
   }
 
-  template <int kLines>
-  static void RunPerRow(const IntegerTileArgs& args, int column) {
-    Int sums[kRows][kColumns];
-    int32_t* stored = reinterpret_cast<int32_t*>(args.sums) + column;
-#pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) {
-        sums[r][c] = args.resume ? Unit::LoadInt(stored + r * kPanelColumns + c * Unit::kLanes) : Unit::SplatInt(0);
-      }
-    }
-    const int8_t* x = args.x;
-    const char* weights = args.weights + 4 * column;
-    const char* prefetch = args.prefetch;
-    for (int64_t k = 0; k < args.k; k += 4) {
-      prefetch = Prefetch<kLines>(prefetch);
-      Step<Quants::kInt8>(weights, x, sums);
-      weights += kStepBytes;
-      x += 4 * kRows;
-    }
-    const float* scales = reinterpret_cast<const float*>(args.scales) + column;
-#pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) {
-        if (args.x_scales == nullptr) {
-          Unit::StoreInt(sums[r][c], stored + r * kPanelColumns + c * Unit::kLanes);
-          continue;
-        }
-        const Float sum = Unit::ToFloat(Unit::AddInt(sums[r][c], Unit::SplatInt(-kOffset8 * args.x_sums[r])));
-        const Float scaled = Unit::Fma(sum, Unit::LoadFloat(scales + c * Unit::kLanes), Unit::SplatFloat(0.0f));
-        Unit::StoreFloat(Unit::Multiply(scaled, Unit::SplatFloat(args.x_scales[r])),
-                         args.sums + r * kPanelColumns + column + c * Unit::kLanes);
-      }
-    }
-  }
-
   static Float LoadScale(const char* scales, ScaleType type, int column) {
     return type == ScaleType::kFloat32 ? Unit::LoadFloat(reinterpret_cast<const float*>(scales) + column)
                                        : Unit::LoadHalf(reinterpret_cast<const uint16_t*>(scales) + column);
   }
 
+  // What a strip walks along.
+  struct Cursor {
+    const char* weights;
+    const char* prefetch;
+    const int8_t* x;
+    const int32_t* x_sums;
+    const int32_t* x_shifts;
+  };
+
+  // sums = the products of one block, shifted.
   template <bool kInt4, int kLines>
-  static void RunGroups(const IntegerTileArgs& args, int column) {
+  [[gnu::always_inline]] static void Block(int64_t block, int32_t offset, int column, Cursor& at,
+                                           Int (&sums)[kRows][kColumns]) {
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      const Int start = Unit::SplatInt(-offset * at.x_sums[r]);
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) sums[r][c] = start;
+    }
+    for (int64_t k = 0; k < block; k += kInt4 ? 8 : 4) {
+      at.prefetch = Prefetch<kLines>(at.prefetch);
+      Step<kInt4 ? Quants::kLow : Quants::kInt8>(at.weights + 4 * column, at.x, sums);
+      at.x += 4 * kRows;
+      if constexpr (kInt4) {
+        Step<Quants::kHigh>(at.weights + 4 * column, at.x, sums);
+        at.x += 4 * kRows;
+      }
+      at.weights += kStepBytes;
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) sums[r][c] = Unit::ShiftLeft(sums[r][c], at.x_shifts[r]);
+    }
+  }
+
+  template <Kind kKind, int kLines>
+  static void RunStrip(const IntegerTileArgs& args, int column) {
+    constexpr bool kInt4 = kKind == Kind::kInt4Groups;
+    constexpr bool kPerRow = kKind == Kind::kInt8PerRow;
     const WeightFormat format = *args.format;
     const IntegerLayout layout(format, args.k);
     const int32_t offset = kInt4 ? Int4Offset(format) : kOffset8;
-    const int64_t groups = layout.groups(), header_bytes = layout.header_bytes();
+    const int64_t block = layout.block(), group = layout.group();
+    const int64_t header_bytes = kPerRow ? 0 : layout.header_bytes();
     Float totals[kRows][kColumns];
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
@@ -136,58 +132,51 @@ class IntegerTile {
                                    : Unit::SplatFloat(0.0f);
       }
     }
-    const int8_t* x = args.x;
-    const int32_t* x_sums = args.x_sums;
-    const char* weights = args.weights;
-    const char* prefetch = args.prefetch;
-    for (int64_t g = 0; g < groups; ++g) {
-      const char* header = weights;
+    Cursor at = {args.weights, args.prefetch, args.x, args.x_sums, args.x_shifts};
+    for (int64_t k = 0; k < args.k; k += group) {
+      const char* header = at.weights;
       for (int64_t i = 0; kLines > 0 && i < header_bytes; i += kStepBytes / 2) {
-        prefetch = Prefetch<(kLines + 1) / 2>(prefetch);
+        at.prefetch = Prefetch<(kLines + 1) / 2>(at.prefetch);
       }
-      weights += header_bytes;
-      Int sums[kRows][kColumns];
-#pragma GCC unroll 6
-      for (int r = 0; r < kRows; ++r) {
-        const Int start = Unit::SplatInt(-offset * x_sums[r]);
-#pragma GCC unroll 4
-        for (int c = 0; c < kColumns; ++c) sums[r][c] = start;
-      }
-      for (int64_t k = 0; k < format.group; k += kInt4 ? 8 : 4) {
-        prefetch = Prefetch<kLines>(prefetch);
-        Step<kInt4 ? Quants::kLow : Quants::kInt8>(weights + 4 * column, x, sums);
-        x += 4 * kRows;
-        if constexpr (kInt4) {
-          Step<Quants::kHigh>(weights + 4 * column, x, sums);
-          x += 4 * kRows;
-        }
-        weights += kStepBytes;
-      }
-#pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) {
-        const Float scale = LoadScale(header, format.scale_type, column + c * Unit::kLanes);
-#pragma GCC unroll 6
-        for (int r = 0; r < kRows; ++r) totals[r][c] = Unit::Fma(Unit::ToFloat(sums[r][c]), scale, totals[r][c]);
-      }
-      if (format.has_minima) {
+      at.weights += header_bytes;
+      for (int64_t b = 0; b < group; b += block) {
+        Int sums[kRows][kColumns];
+        Block<kInt4, kLines>(block, offset, column, at, sums);
 #pragma GCC unroll 4
         for (int c = 0; c < kColumns; ++c) {
-          const Float minimum =
-              LoadScale(header + layout.scale_bytes(), format.scale_type, column + c * Unit::kLanes);
+          if constexpr (kPerRow) {
 #pragma GCC unroll 6
-          for (int r = 0; r < kRows; ++r) {
-            totals[r][c] = Unit::Fma(Unit::SplatFloat(static_cast<float>(x_sums[r])), minimum, totals[r][c]);
+            for (int r = 0; r < kRows; ++r) totals[r][c] = Unit::Add(totals[r][c], Unit::ToFloat(sums[r][c]));
+          } else {
+            const Float scale = LoadScale(header, format.scale_type, column + c * Unit::kLanes);
+#pragma GCC unroll 6
+            for (int r = 0; r < kRows; ++r) totals[r][c] = Unit::Fma(Unit::ToFloat(sums[r][c]), scale, totals[r][c]);
           }
         }
-      }
-      x_sums += kRows;
-    }
-#pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r) {
-      const Float scale = Unit::SplatFloat(args.x_scales == nullptr ? 1.0f : args.x_scales[r]);
+        if (!kPerRow && format.has_minima) {
 #pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) {
-        Unit::StoreFloat(Unit::Multiply(totals[r][c], scale),  // by 1 it stays what it is
+          for (int c = 0; c < kColumns; ++c) {
+            const Float minimum =
+                LoadScale(header + layout.scale_bytes(), format.scale_type, column + c * Unit::kLanes);
+#pragma GCC unroll 6
+            for (int r = 0; r < kRows; ++r) {
+              const Float x_sum = Unit::SplatFloat(static_cast<float>(at.x_sums[r] * (1 << at.x_shifts[r])));
+              totals[r][c] = Unit::Fma(x_sum, minimum, totals[r][c]);
+            }
+          }
+        }
+        at.x_sums += kRows;
+        at.x_shifts += kRows;
+      }
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < kColumns; ++c) {
+      Float scale = Unit::SplatFloat(1.0f);  // by 1 a sum stays what it is
+      if (kPerRow && args.x_scales != nullptr) scale = LoadScale(args.scales, ScaleType::kFloat32, column + c * Unit::kLanes);
+#pragma GCC unroll 6
+      for (int r = 0; r < kRows; ++r) {
+        const Float x_scale = Unit::SplatFloat(args.x_scales == nullptr ? 1.0f : args.x_scales[r]);
+        Unit::StoreFloat(Unit::Multiply(Unit::Multiply(totals[r][c], scale), x_scale),
                          args.sums + r * kPanelColumns + column + c * Unit::kLanes);
       }
     }

@@ -1,5 +1,8 @@
 #ifdef MESH_KERNELS_X86
 #include <cpuid.h>
+#elif defined(MESH_KERNELS_ARM) && !defined(__APPLE__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include <cstdlib>
@@ -14,6 +17,18 @@ namespace {
 bool HasAvxVnni() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax >> 4 & 1) != 0;
+}
+
+}  // namespace
+#elif defined(MESH_KERNELS_ARM)
+namespace {
+
+bool HasDotprod() {
+#ifdef __APPLE__
+  return true;  // from the first of Apple's own
+#else
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#endif
 }
 
 }  // namespace
@@ -33,6 +48,10 @@ const char* IsaName(Isa isa) {
       return "avx512vnni";
     case Isa::kAvx512Bf16:
       return "avx512bf16";
+    case Isa::kNeon:
+      return "neon";
+    case Isa::kNeonDotprod:
+      return "neondotprod";
   }
   std::abort();
 }
@@ -52,6 +71,9 @@ std::vector<Isa> SupportedIsas() {
   if (!__builtin_cpu_supports("avx512vnni")) return isas;
   isas.push_back(Isa::kAvx512Vnni);
   if (__builtin_cpu_supports("avx512bf16")) isas.push_back(Isa::kAvx512Bf16);
+#elif defined(MESH_KERNELS_ARM)
+  isas.push_back(Isa::kNeon);
+  if (HasDotprod()) isas.push_back(Isa::kNeonDotprod);
 #endif
   return isas;
 }
@@ -71,10 +93,14 @@ const KernelTable& KernelsFor(Isa isa) {
       return Avx512VnniKernels();
     case Isa::kAvx512Bf16:
       return Avx512Bf16Kernels();
-#else
+#elif defined(MESH_KERNELS_ARM)
+    case Isa::kNeon:
+      return NeonKernels();
+    case Isa::kNeonDotprod:
+      return NeonDotprodKernels();
+#endif
     default:
       break;
-#endif
   }
   std::abort();
 }

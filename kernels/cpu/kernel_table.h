@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/attention_task.h"
 
 namespace slmmesh::kernels {
 
@@ -32,13 +33,14 @@ struct MatMulKernels {
 // The same for integer weights (weight_format.h defines the result to the bit).
 struct IntegerTileArgs {
   const WeightFormat* format;
-  const int8_t* x;        // [k / 4][rows][4]
-  const int32_t* x_sums;  // [groups][rows] sums of x over each group; without groups [rows], over the leaf
-  const float* x_scales;  // [rows] where the leaf ends with this call: its value is wanted; else null
-  const char* weights;    // the first group with its scales; without groups the quants of the first k
-  const char* scales;     // without groups: the panel's
-  int64_t k;              // whole groups
-  float* sums;            // [rows][64]; without groups they are int32 until the leaf ends
+  const int8_t* x;          // [k / 4][rows][4]
+  const int32_t* x_sums;    // [k / block][rows] sums of x over each block
+  const int32_t* x_shifts;  // [k / block][rows] by how much a block's products are shifted left
+  const float* x_scales;    // [rows] where the leaf ends with this call: its value is wanted; else null
+  const char* weights;      // the first group with its scales; without groups the quants of the first k
+  const char* scales;       // without groups: the panel's
+  int64_t k;                // whole groups; without groups whole blocks
+  float* sums;              // [rows][64]
   bool resume;
   const char* prefetch;
   int prefetch_lines;  // as in TileArgs
@@ -50,21 +52,19 @@ struct IntegerTiles {
   IntegerTileFunction tile[kTileRows];  // tile[r - 1] takes r rows
 };
 
+// One row of x over one leaf: [count], [count / block], [count / block] (kMaxShift less weight_format.h's shift).
+struct QuantizedBlocks {
+  int8_t* quants;
+  int32_t* sums;
+  int32_t* shifts;
+};
+
 struct IntegerKernels {
-  // One row and leaf: x8[count], the sums of its groups of `group`, and a / 127.
-  float (*quantize)(const float* x, int64_t count, int64_t group, int8_t* x8, int32_t* sums);
+  // Returns what the leaf's sum is multiplied by. `block` is 16 or 32 and divides count.
+  float (*quantize)(const float* x, int64_t count, int64_t block, QuantizedBlocks out);
   IntegerTiles int8_per_row;  // one scale a row
   IntegerTiles int8_groups;
   IntegerTiles int4_groups;
-};
-
-// A row is one query head of one token: row r of a sequence is token r / group, head r % group of the KV head's group.
-constexpr int64_t kAttentionRows = 32;  // at most, per task
-struct AttentionTask {
-  const AttentionArgs* args;
-  int64_t sequence;
-  int64_t kv_head;
-  int64_t row_begin, row_end;
 };
 
 struct KernelTable {
@@ -74,7 +74,7 @@ struct KernelTable {
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t h, float* y);
   void (*add_rms_norm)(float* residual, const float* delta, const float* weight, float epsilon, int64_t h, float* y);
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* y);
-  void (*attention[2])(const AttentionTask& task);  // by KvType
+  AttentionKernels attention[3];  // by KvType
 };
 
 const KernelTable& ReferenceKernels();
@@ -83,6 +83,8 @@ const KernelTable& AvxVnniKernels();
 const KernelTable& Avx512Kernels();
 const KernelTable& Avx512VnniKernels();
 const KernelTable& Avx512Bf16Kernels();
+const KernelTable& NeonKernels();
+const KernelTable& NeonDotprodKernels();
 const IntegerKernels& ReferenceIntegerKernels();
 const IntegerKernels& Avx2IntegerKernels();
 const IntegerKernels& AvxVnniIntegerKernels();

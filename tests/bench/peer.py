@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -70,7 +71,7 @@ class Comparison:
             pair = {}
             for side in self.sides:
                 sample = pair[side.name] = {"kind": kind, "count": int(count)}
-                with watched(sample), busy_core(busy):
+                with watched(sample, self.options.wait), busy_core(busy):
                     sample.update(side.sample(file, kind, int(count)))
             ours, peer = pair.values()
             peer_sides.add_ceiling(peer, ours["operations"], file, form)
@@ -91,7 +92,7 @@ class Comparison:
                 pair = {}
                 for name, (url, pids) in servers.items():
                     sample = pair[name] = {}
-                    with watched(sample, pids):
+                    with watched(sample, options.wait, pids):
                         sample.update(peer_serve.sample(self.build, url, streams, seed=index + 1))
                 return pair
 
@@ -101,8 +102,7 @@ class Comparison:
         print(f"{model} {form} {step} …", end=" ", flush=True)
         pairs = self.serve(file, int(step.split("-")[1])) if step in SERVE else self.step(file, form, step)
         row = {"model": model, "format": form, "step": step, "pairs": pairs}
-        print(f"{peer_report.text(peer_report.ratio(row, peer_report.speed_figure(row)), 2)} {peer_report.disturbed(row)}",
-              flush=True)
+        print(peer_report.short(row), flush=True)
         return row
 
 
@@ -116,6 +116,7 @@ def parse():
     parser.add_argument("--quick", action="store_true", help=f"SmolLM2 alone: {', '.join(QUICK)}")
     parser.add_argument("--busy", action="store_true", help="only decoding beside a busy core")
     parser.add_argument("--pairs", type=int, default=2, help="A B pairs a row")
+    parser.add_argument("--wait", type=float, default=120, help="seconds that a sample waits for an idle machine")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--weights", default="auto", help="how ours keeps weights: model-bench's --weights")
     return parser.parse_args()
@@ -123,6 +124,7 @@ def parse():
 
 def main():
     options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers are stopped on the way out
     models = options.model or (["smollm2"] if options.quick else ["random", "smollm2"])
     steps = options.only or (BUSY if options.busy else QUICK if options.quick else
                              [*STEPS, *SERVE, "decode-1-busy"])
@@ -134,9 +136,10 @@ def main():
         for model in models:
             files = peer_models.prepare(options.peer / "models", comparison.binaries, model)
             for form in options.format or files:
-                report["rows"] += [comparison.row(model, form, files[form].resolve(), step) for step in steps]
+                for step in steps:
+                    report["rows"].append(comparison.row(model, form, files[form].resolve(), step))
+                    (options.build / "bench-peer.json").write_text(json.dumps(report, indent=1) + "\n")
     peer_report.show(report["rows"])
-    (options.build / "bench-peer.json").write_text(json.dumps(report, indent=1) + "\n")
     peer_report.plot(report["rows"], title, options.build / "bench-peer.png")
     print(f"\nwritten: {options.build / 'bench-peer.json'}, {options.build / 'bench-peer.png'}")
 

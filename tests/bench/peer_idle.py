@@ -8,7 +8,6 @@ import threading
 import time
 
 IDLE_ENOUGH = 0.9
-LONGEST_WAIT_SECONDS = 120
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -28,9 +27,9 @@ def own_seconds(pids):
     return own
 
 
-def wait_until_idle():
-    """Returns whether the machine was idle for a second within a bounded time."""
-    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+def wait_until_idle(longest_seconds):
+    """Returns whether the machine was idle for a second within that time."""
+    deadline = time.monotonic() + longest_seconds
     while time.monotonic() < deadline:
         idle, total = processor_seconds()
         threading.Event().wait(1)
@@ -41,9 +40,9 @@ def wait_until_idle():
 
 
 @contextlib.contextmanager
-def watched(sample, pids=()):
+def watched(sample, longest_wait_seconds, pids=()):
     """Waits for an idle machine and notes in `sample` whether it stayed so but for us (children and `pids`)."""
-    idle_before = wait_until_idle()
+    idle_before = wait_until_idle(longest_wait_seconds)
     own, (idle, total) = own_seconds(pids), processor_seconds()
     yield
     now_own, (now_idle, now_total) = own_seconds(pids), processor_seconds()

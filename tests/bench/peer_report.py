@@ -28,6 +28,13 @@ def text(value, digits=1):
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def short(row):
+    """Of each side every pair's tokens/s, and the ratio."""
+    figure = speed_figure(row)
+    sides = [f"{side} " + " ".join(text(pair[side][figure]) for pair in row["pairs"]) for side in (OURS, PEER)]
+    return f"{', '.join(sides)}: {text(ratio(row, figure), 2)} {disturbed(row) and '(disturbed ' + disturbed(row) + ')'}"
+
+
 def disturbed(row):
     """How many samples were taken while other programs took part of the machine."""
     samples = [sample for pair in row["pairs"] for sample in pair.values()]

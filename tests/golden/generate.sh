@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes this folder's golden files anew: models/, rope.json, k_quants.json, smollm2.json. Tests need neither Python nor torch.
+# Writes this folder's golden files anew: models/, rope.json, k_quants.json,
+# quantized.safetensors with quantized.json, smollm2.json. Tests need neither Python nor torch.
 # usage: generate.sh [PATH/SmolLM2-135M-Instruct.Q4_1.gguf]
 #   PYTHON=/path/python   an interpreter that has requirements.txt already; else a virtual environment is made
 #   PIP_EXTRA_INDEX_URL   pip's own: name an index with a CPU build of torch to save 3 GB of CUDA libraries
@@ -25,4 +26,5 @@ export PYTHONDONTWRITEBYTECODE=1
 "$PYTHON" "$here/generate_tiny.py"
 "$PYTHON" "$here/generate_rope.py"
 "$PYTHON" "$here/generate_k_quants.py"
+"$PYTHON" "$here/generate_quantized.py"
 "$PYTHON" "$here/generate_smollm2.py" "$gguf"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes quantized.safetensors and quantized.json: small weights in the formats of Hugging Face's quantizers.
 
-compressed-tensors and its FP8 are stored and read back by the library itself. GPTQ, AWQ and blocked FP8 are packed here as
-their formats are published. `CASE.expected` are the values in float32, `CASE.*` the module's tensors.
+compressed-tensors and its FP8 are stored and read back by the library itself. GPTQ, AWQ and blocked FP8 are packed here
+as their formats are published. `CASE.expected` are the values in float32, `CASE.*` the module's tensors.
 """
 
 import json
@@ -86,17 +86,17 @@ def compressed(case, compressor, form, scale_type=torch.bfloat16, group_index=No
         blocks = torch.nn.functional.pad(weight, (0, -COLUMNS % columns, 0, -ROWS % rows))
         blocks = blocks.reshape(blocks.shape[0] // rows, rows, -1, columns).transpose(1, 2).flatten(2)
     else:
-        groups = {"tensor": (1, 1, -1), "channel": (ROWS, 1, -1), "group": (ROWS, COLUMNS // (args.group_size or 1), -1)}
-        blocks = weight.reshape(groups[strategy])
+        groups = COLUMNS // args.group_size if strategy == "group" else 1
+        blocks = weight.reshape(1 if strategy == "tensor" else ROWS, groups, -1)
     low, high = blocks.amin(-1), blocks.amax(-1)
     if args.type == "float":
         scale, zero = torch.maximum(-low, high) / 448, None
     elif args.symmetric:
         scale, zero = torch.maximum(-low, high) / (2 ** (args.num_bits - 1) - 0.5), None
     else:
-        scale = (high - low) / (2 ** args.num_bits - 1)
-        zero = (torch.round(-low / scale) - 2 ** (args.num_bits - 1)).clamp(-2 ** (args.num_bits - 1), 2 ** (args.num_bits - 1) - 1)
-        zero = zero.to(torch.int8)
+        middle = 2 ** (args.num_bits - 1)
+        scale = (high - low) / (2 * middle - 1)
+        zero = (torch.round(-low / scale) - middle).clamp(-middle, middle - 1).to(torch.int8)
     scale = scale.to(scale_type)
     if strategy == "tensor":
         scale = scale.reshape(1)

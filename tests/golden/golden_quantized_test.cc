@@ -115,7 +115,7 @@ TEST_F(GoldenQuantized, ValuesAreTheTools) {
     const auto format = NativeFormat(*tensor);
     if (!format.has_value()) continue;
     ASSERT_NO_FATAL_FAILURE(ExpectSame(Multiply(*tensor, *format, 0, rows, 0, columns), expected.data()));
-    const int64_t group = format->group == 0 ? columns : format->group;
+    const int64_t group = format->group == 0 ? 37 : format->group;  // scales of whole rows serve any columns
     for (int64_t begin = 0; begin < columns; begin += group) {
       const std::vector<float> values = Multiply(*tensor, *format, 5, 6, begin, columns);
       ASSERT_NO_FATAL_FAILURE(ExpectSame(values, &expected[5 * columns + begin]));

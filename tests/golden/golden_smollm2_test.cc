@@ -22,7 +22,7 @@ std::string ModelPath() {
   return absl::StrCat(folder != nullptr ? folder : MESH_SOURCE_DIR "/models", "/SmolLM2-135M-Instruct.Q4_1.gguf");
 }
 
-class GoldenSmolLm2Test : public testing::TestWithParam<kernels::WeightType> {};
+class GoldenSmolLm2Test : public testing::TestWithParam<const char*> {};  // --weights
 
 TEST_P(GoldenSmolLm2Test, AgreesWithTransformers) {
   if (!std::filesystem::exists(ModelPath())) {
@@ -44,7 +44,7 @@ TEST_P(GoldenSmolLm2Test, AgreesWithTransformers) {
     for (size_t step = 0; step <= forced.size(); ++step)
       rows.push_back(static_cast<uint32_t>(prompt.size() - 1 + step));
     ReplayOptions options;
-    options.weights = GetParam();
+    options.weights = *ParseWeights(GetParam());
     options.max_model_len = 256;
     const auto ours = Replay(checkpoint, options, prompt, forced, rows);
     ASSERT_TRUE(ours.ok()) << ours.status();
@@ -55,7 +55,7 @@ TEST_P(GoldenSmolLm2Test, AgreesWithTransformers) {
     for (size_t step = 0; step < rows.size(); ++step) {
       SCOPED_TRACE(absl::StrCat("step ", step));
       const nlohmann::json& row = sequence.at("rows").at(step);
-      const double tolerance = LogitTolerance(checkpoint->config(), GetParam(), row.at("std"));
+      const double tolerance = LogitTolerance(checkpoint->config(), options.weights, row.at("std"));
       const float* logits = ours->data() + step * vocab;
       const std::vector<uint32_t> top_ids = row.at("top_ids");
       const std::vector<double> top_logits = row.at("top_logits");
@@ -77,11 +77,8 @@ TEST_P(GoldenSmolLm2Test, AgreesWithTransformers) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Weights, GoldenSmolLm2Test,
-                         testing::Values(kernels::WeightType::kFloat32, kernels::WeightType::kBFloat16),
-                         [](const testing::TestParamInfo<kernels::WeightType>& info) {
-                           return info.param == kernels::WeightType::kFloat32 ? "fp32" : "bf16";
-                         });
+INSTANTIATE_TEST_SUITE_P(Weights, GoldenSmolLm2Test, testing::Values("fp32", "bf16", "auto", "int8"),
+                         [](const testing::TestParamInfo<const char*>& info) { return info.param; });
 
 }  // namespace
 }  // namespace slmmesh

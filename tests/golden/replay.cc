@@ -42,7 +42,7 @@ absl::StatusOr<std::vector<float>> Replay(std::shared_ptr<const Checkpoint> chec
                    Model::Load(std::move(checkpoint), backend.get(), model_options));
   KvCacheOptions cache;
   cache.type =
-      options.weights == kernels::WeightType::kFloat32 ? kernels::KvType::kFloat32 : kernels::KvType::kBFloat16;
+      options.weights.format == kernels::WeightType::kFloat32 ? kernels::KvType::kFloat32 : kernels::KvType::kBFloat16;
   cache.block_size = kBlockSize;
   cache.num_blocks = static_cast<int64_t>(prompt.size() + forced.size()) / kBlockSize + 1;
   RETURN_IF_ERROR(model->ResetKvCache(cache));

@@ -9,12 +9,13 @@
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
 #include "worker/checkpoint/checkpoint.h"
+#include "worker/model/matrix_format.h"
 
 namespace slmmesh {
 
 struct ReplayOptions {
   kernels::CpuOptions cpu;
-  kernels::WeightType weights = kernels::WeightType::kFloat32;  // the KV cache has the same type
+  WeightOptions weights = kernels::WeightType::kFloat32;  // the KV cache is fp32 with them, else bf16
   int64_t max_model_len = 0;
 };
 

@@ -49,7 +49,7 @@ std::optional<kernels::WeightFormat> NativeFormat(const TensorView& tensor);
 
 // The same range of a matrix with a native format, unrounded: quants [rows, columns], scales and minima
 // [rows, columns / group] ([rows] where group is 0; minima null where the format has none). Columns begin and end at
-// multiples of the group. scale * q (+ minimum) in fp32 is ReadTensor's value to the bit.
+// multiples of the group (anywhere where it is 0). scale * q (+ minimum) in fp32 is ReadTensor's value to the bit.
 void ReadQuantized(const TensorView& tensor, int64_t row_begin, int64_t row_end, int64_t column_begin,
                    int64_t column_end, int8_t* quants, float* scales, float* minima);
 

@@ -135,13 +135,10 @@ TEST(ConfigJson, QwenSlidesByLayer) {
 }
 
 TEST(ConfigJson, RefusesWhatWouldChangeTheNumbers) {
-  const std::pair<const char*, Json> kFields[] = {{"num_local_experts", 8},
-                                                  {"final_logit_softcapping", 30.0},
-                                                  {"attn_logit_softcapping", 50.0},
-                                                  {"partial_rotary_factor", 0.5},
-                                                  {"logits_scaling", 8.0},
-                                                  {"use_qk_norm", true},
-                                                  {"hidden_act", "gelu"}};
+  const std::pair<const char*, Json> kFields[] = {
+      {"num_local_experts", 8},       {"final_logit_softcapping", 30.0}, {"attn_logit_softcapping", 50.0},
+      {"partial_rotary_factor", 0.5}, {"logits_scaling", 8.0},           {"use_qk_norm", true},
+      {"hidden_act", "gelu"}};
   for (const auto& [name, value] : kFields) {
     Json json = LlamaJson();
     json[name] = value;

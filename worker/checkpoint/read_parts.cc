@@ -181,8 +181,9 @@ void ReadQuantizedParts(const TensorView& tensor, int64_t row_begin, int64_t row
                         int64_t column_end, int8_t* quants, float* scales, float* minima) {
   const std::optional<WeightFormat> format = NativeFormatOfParts(tensor);
   assert(format.has_value());
-  const int64_t group = format->group == 0 ? tensor.columns() : format->group;
-  assert(column_begin % group == 0 && column_end % group == 0);
+  // Scales of whole rows serve any columns.
+  const int64_t group = format->group == 0 ? column_end - column_begin : format->group;
+  assert(format->group == 0 || (column_begin % group == 0 && column_end % group == 0));
   VisitTiles(tensor, row_begin, row_end, column_begin, column_end,
              [&](const Tile& tile, const int8_t* codes) { std::copy_n(codes, tile.columns, quants + tile.at); });
   for (int64_t row = row_begin; row < row_end; ++row) {

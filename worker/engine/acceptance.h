@@ -25,9 +25,9 @@ class Acceptance {
   }
 
  private:
-  static constexpr double kUnknown = 0.7;      // optimistic: a stream is tried before it is judged
-  static constexpr double kMemory = 0.95;      // about the last twenty guesses
-  static constexpr double kPriorGuesses = 4;   // what the prior weighs
+  static constexpr double kUnknown = 0.7;     // optimistic: a stream is tried before it is judged
+  static constexpr double kMemory = 0.97;     // about the last thirty guesses
+  static constexpr double kPriorGuesses = 4;  // what the prior weighs
 
   struct Share {
     void Add(bool right) {

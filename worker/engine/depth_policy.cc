@@ -4,17 +4,25 @@
 
 namespace slmmesh {
 
-// As if the other streams chose the same depth.
-double DepthPolicy::StepSeconds(uint32_t depth, uint32_t streams) const {
-  return depth * draft_cost_.Of(streams) + verify_cost_.Of(streams * (depth + 1));
+void DepthPolicy::NoteVerification(uint32_t tokens, bool has_prompts, double seconds) {
+  if (!has_prompts) verify_cost_.Note(tokens, seconds);
+  prompt_seconds_ = has_prompts ? std::max(0.0, seconds - verify_cost_.Of(tokens)) : 0;
 }
 
-uint32_t DepthPolicy::Choose(const Acceptance& stream, uint32_t streams) const {
-  if (StepSeconds(0, streams) == 0) return max_depth_;  // nothing was measured yet
+// As if all streams chose the same depth.
+void DepthPolicy::BeginStep(uint32_t streams) {
+  const double draft_seconds = draft_cost_.Of(streams);
+  for (uint32_t depth = 0; depth <= max_depth_; ++depth) {
+    step_seconds_[depth] = depth * draft_seconds + verify_cost_.Of(streams * (depth + 1)) + prompt_seconds_;
+  }
+}
+
+uint32_t DepthPolicy::Choose(const Acceptance& stream) const {
+  if (step_seconds_[0] == 0) return max_depth_;  // nothing was measured yet
   uint32_t best = 0;
-  double best_rate = kWorthwhile / StepSeconds(0, streams);
+  double best_rate = kWorthwhile / step_seconds_[0];
   for (uint32_t depth = 1; depth <= max_depth_; ++depth) {
-    const double rate = stream.ExpectedTokens(depth, all_) / StepSeconds(depth, streams);
+    const double rate = stream.ExpectedTokens(depth, all_) / step_seconds_[depth];
     if (rate <= best_rate) continue;
     best = depth;
     best_rate = rate;
@@ -22,12 +30,20 @@ uint32_t DepthPolicy::Choose(const Acceptance& stream, uint32_t streams) const {
   return best;
 }
 
-bool DepthPolicy::TakeTrial(uint32_t depth, uint32_t streams) {
+bool DepthPolicy::TakeTrial(uint32_t depth) {
   if (depth >= max_depth_) return false;
-  const double extra = std::max(0.0, StepSeconds(depth + 1, streams) - StepSeconds(depth, streams));
+  const double extra = std::max(0.0, step_seconds_[depth + 1] - step_seconds_[depth]);
   if (trial_seconds_ < extra) return false;
   trial_seconds_ = 0;  // not saved up: trials are spread over time
+  is_first_guess_tried_ = depth == 0;
   return true;
+}
+
+void DepthPolicy::NoteStep(double seconds, double draft_seconds) {
+  trial_seconds_ += kTrialShare * seconds;
+  // A draft that has not guessed for long catches up first, which costs more than a guess.
+  if (is_first_guess_tried_) trial_seconds_ -= draft_seconds;
+  is_first_guess_tried_ = false;
 }
 
 }  // namespace slmmesh

@@ -242,8 +242,11 @@ void EngineImpl::NoteSpeed(const BuiltBatch& built, double seconds) {
   if (built.prefill_tokens >= options_.block_size) chunk_rate_.Add(built.prefill_tokens, seconds);
   decode_rate_.Add(built.decode_tokens, seconds);
   if (speculator_ == nullptr) return;
-  const uint32_t tokens_of_decodes = built.prefill_tokens == 0 ? static_cast<uint32_t>(built.batch.num_tokens()) : 0;
-  speculator_->NoteStep(seconds, tokens_of_decodes, last_step_.run + last_step_.sample);
+  speculator_->NoteStep({.seconds = seconds,
+                         .draft_seconds = last_step_.draft,
+                         .run_seconds = last_step_.run + last_step_.sample,
+                         .decode_tokens = static_cast<uint32_t>(built.batch.num_tokens()) - built.prefill_tokens,
+                         .has_prompts = built.prefill_tokens > 0});
   stats_.speculation = speculator_->stats();
 }
 
@@ -288,7 +291,8 @@ uint32_t EngineImpl::EmitNextTokens(Sequence* sequence, absl::Span<const float> 
     const absl::Span<const float> row = logits.subspan(index * vocab_size, vocab_size);
     const std::optional<uint32_t> token = ChooseToken(*sequence, index, row);
     if (!token.has_value()) {
-      Fail(sequence, absl::InternalError("no token can be chosen: all are masked, or the model's logits are not finite"),
+      Fail(sequence,
+           absl::InternalError("no token can be chosen: all are masked, or the model's logits are not finite"),
            outputs);
       goes_on = false;
       break;
@@ -308,8 +312,7 @@ uint32_t EngineImpl::EmitNextTokens(Sequence* sequence, absl::Span<const float> 
   return verification.emitted;
 }
 
-std::optional<uint32_t> EngineImpl::ChooseToken(const Sequence& sequence, uint32_t index,
-                                                absl::Span<const float> row) {
+std::optional<uint32_t> EngineImpl::ChooseToken(const Sequence& sequence, uint32_t index, absl::Span<const float> row) {
   const SpeculationState& speculation = sequence.speculation;
   if (index >= speculation.guesses.size() || options_.speculation.rule == AcceptanceRule::kCoupled) {
     return sampler_.Sample(row, sequence.sampling);

@@ -1,5 +1,5 @@
-// Rank 0's engine: step() is schedule → (guess →) run → sample → emit. Continuous batching with chunked prefill over a paged,
-// prefix-shared KV cache. Single-threaded: one thread owns it and calls everything; it never blocks but in
+// Rank 0's engine: step() is schedule → (guess →) run → sample → emit. Continuous batching with chunked prefill over a
+// paged, prefix-shared KV cache. Single-threaded: one thread owns it and calls everything; it never blocks but in
 // ModelRunner::Run. Time and model are injected, so a simulation can drive it.
 #pragma once
 

@@ -6,7 +6,11 @@
 namespace slmmesh {
 
 KvBlocks::KvBlocks(uint32_t num_blocks, uint32_t block_size, PrefixCaching caching)
-    : block_size_(block_size), caching_(caching), pool_(num_blocks), cache_(num_blocks, block_size), is_drafted_(num_blocks) {}
+    : block_size_(block_size),
+      caching_(caching),
+      pool_(num_blocks),
+      cache_(num_blocks, block_size),
+      is_drafted_(num_blocks) {}
 
 absl::Span<const uint32_t> KvBlocks::BlockTokens(const Sequence& sequence, size_t index) const {
   return absl::MakeConstSpan(sequence.tokens).subspan(index * block_size_, block_size_);

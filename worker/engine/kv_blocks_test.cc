@@ -188,5 +188,66 @@ TEST_F(KvBlocksTest, KnowsWhatIsBeingComputed) {
   EXPECT_FALSE(blocks_.IsBeingComputed(&same, running));
 }
 
+TEST_F(KvBlocksTest, GuessesTakeWhatIsFreeAndGiveItBack) {
+  Sequence sequence = Make({1, 2, 3});
+  ASSERT_TRUE(blocks_.Begin(&sequence, 0));
+  EXPECT_EQ(blocks_.GrowForGuesses(&sequence, 1), 1u);
+  EXPECT_EQ(blocks_.num_free(), 6u) << "there was room";
+  EXPECT_EQ(blocks_.GrowForGuesses(&sequence, 4), 4u);
+  EXPECT_EQ(blocks_.num_free(), 4u);
+  EXPECT_EQ(blocks_.GrowForGuesses(&sequence, 100), 13u) << "all that there is";
+  EXPECT_EQ(blocks_.num_free(), 0u);
+  blocks_.Trim(&sequence);
+  EXPECT_EQ(blocks_.num_free(), 6u);
+  blocks_.End(&sequence);
+  EXPECT_EQ(blocks_.num_free(), 8u);
+}
+
+TEST_F(KvBlocksTest, WhatADraftComputedIsFoundUntilTheBlockIsUsedAgain) {
+  Sequence first = Make({1, 2, 3, 4, 5});
+  ASSERT_TRUE(blocks_.Begin(&first, 0));
+  Compute(&first);
+  blocks_.NoteDrafted(&first, 3);
+  blocks_.End(&first);
+  EXPECT_EQ(first.speculation.num_drafted, 0u);
+
+  Sequence second = Make({1, 2, 3, 4, 5});
+  ASSERT_TRUE(blocks_.Begin(&second, 0));
+  blocks_.FindDrafted(&second);
+  EXPECT_EQ(second.speculation.num_drafted, 2u) << "its second block is half drafted";
+  blocks_.NoteDrafted(&second, 4);
+  blocks_.End(&second);
+
+  Sequence large = Make(CountingTokens(100, 16));
+  ASSERT_TRUE(blocks_.Begin(&large, 0));
+  Compute(&large);
+  blocks_.FindDrafted(&large);
+  EXPECT_EQ(large.speculation.num_drafted, 0u);
+}
+
+TEST_F(KvBlocksTest, ASharedBlockThatIsNotDraftedTakesADraftBack) {
+  Sequence first = Make({1, 2, 3}), second = Make({1, 2, 3});
+  ASSERT_TRUE(blocks_.Begin(&first, 0));
+  ASSERT_TRUE(blocks_.Begin(&second, 0));
+  blocks_.NoteDrafted(&second, 3);
+  Compute(&first);
+  Compute(&second);  // takes the first's block
+  EXPECT_EQ(second.blocks[0], first.blocks[0]);
+  EXPECT_EQ(second.speculation.num_drafted, 0u);
+}
+
+TEST_F(KvBlocksTest, ARightGuessKeepsWhatTheDraftWrote) {
+  Sequence sequence = Make({1, 2, 3});
+  ASSERT_TRUE(blocks_.Begin(&sequence, 0));
+  blocks_.NoteDrafted(&sequence, 3);
+  sequence.speculation.num_written = 4;
+  for (const uint32_t drafted : {4, 4}) {
+    sequence.tokens.push_back(7);
+    ASSERT_TRUE(blocks_.Grow(&sequence));
+    blocks_.KeepDrafted(&sequence);
+    EXPECT_EQ(sequence.speculation.num_drafted, drafted) << "the draft wrote four";
+  }
+}
+
 }  // namespace
 }  // namespace slmmesh

@@ -16,8 +16,8 @@ absl::Status ModelDrafter::Draft(absl::Span<const Chunk> chunks, uint32_t max_to
     RETURN_IF_ERROR(runner_->Run(batch_, &logits));
     const size_t row_size = runner_->vocab_size();
     if (logits.size() != members.size() * row_size) {
-      return absl::InternalError(absl::StrCat("the draft model gave ", logits.size(), " logits for ", members.size(),
-                                              " rows of ", row_size));
+      return absl::InternalError(
+          absl::StrCat("the draft model gave ", logits.size(), " logits for ", members.size(), " rows of ", row_size));
     }
     std::vector<Member> going_on;
     for (size_t i = 0; i < members.size(); ++i) {
@@ -101,8 +101,8 @@ bool ModelDrafter::Guess(const Member& member, absl::Span<const float> logits) {
   SpeculationState& speculation = sequence.speculation;
   TokenDistribution proposal;
   const bool is_drawn = options_.rule == AcceptanceRule::kRejection;
-  const std::optional<uint32_t> guess = is_drawn ? sampler_.Propose(logits, sequence.sampling, &proposal)
-                                                 : sampler_.Sample(logits, sequence.sampling);
+  const std::optional<uint32_t> guess =
+      is_drawn ? sampler_.Propose(logits, sequence.sampling, &proposal) : sampler_.Sample(logits, sequence.sampling);
   if (!guess.has_value()) return false;
   if (is_drawn) speculation.proposals.push_back(std::move(proposal));
   speculation.guesses.push_back(*guess);

@@ -10,8 +10,8 @@
 
 namespace slmmesh {
 
-// Not thread-safe; belongs to one sequence. A lookup costs what is new since the last one. Holds at most three entries a
-// token, a small part of what the token's KV takes.
+// Not thread-safe; belongs to one sequence. A lookup costs what is new since the last one. Holds at most three entries
+// a token, a small part of what the token's KV takes.
 class NgramIndex {
  public:
   static constexpr uint32_t kLongest = 4, kShortest = 2;

@@ -11,6 +11,15 @@ namespace slmmesh {
 namespace {
 
 // Seeded answers are promised to stay: these bits may never change.
+TEST(NoiseTest, UsesOfOneTokenHaveNoiseOfTheirOwn) {
+  const NoiseKey choice = MakeNoiseKey(7, 5), accept = MakeNoiseKey(7, 5, NoiseUse::kAccept),
+                 resample = MakeNoiseKey(7, 5, NoiseUse::kResample);
+  EXPECT_NE(choice.first, accept.first);
+  EXPECT_NE(choice.first, resample.first);
+  EXPECT_NE(accept.first, resample.first);
+  EXPECT_EQ(choice.first, MakeNoiseKey(7, 5, NoiseUse::kChoice).first);
+}
+
 TEST(NoiseTest, GoldenValues) {
   const auto noise = [](uint64_t seed, uint64_t index, uint32_t token) {
     return GumbelNoise(NoiseBits(MakeNoiseKey(seed, index), token));

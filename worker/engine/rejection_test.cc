@@ -1,5 +1,5 @@
-// The distribution of what the rejection rule gives, held against the exact one by chi-squared at fixed seeds. Rules that
-// are wrong in likely ways fail the same test.
+// The distribution of what the rejection rule gives, held against the exact one by chi-squared at fixed seeds. Rules
+// that are wrong in likely ways fail the same test.
 #include "worker/engine/rejection.h"
 
 #include <gtest/gtest.h>
@@ -87,9 +87,8 @@ TEST(RejectionTest, WrongRulesFail) {
   };
   EXPECT_GT(WorstChiSquared(resample_from_target), 1);
   const Rule one_noise_for_both = [](const TokenDistribution& target, const TokenDistribution& proposal, uint32_t guess,
-                                     NoiseKey accept, NoiseKey) {
-    return AcceptOrResample(target, proposal, guess, accept, accept);
-  };
+                                     NoiseKey accept,
+                                     NoiseKey) { return AcceptOrResample(target, proposal, guess, accept, accept); };
   EXPECT_GT(WorstChiSquared(one_noise_for_both), 1) << "draws that depend on each other";
 }
 

@@ -339,5 +339,50 @@ TEST(SamplerTest, ExtremePenaltiesDoNotOverflow) {
   EXPECT_EQ(c.Sample(), 0u);
 }
 
+TEST(SamplingStateTest, GuessesCountUntilTheyAreTakenBack) {
+  Case c;
+  c.params.set_repetition_penalty(1.5f);
+  c.params.set_frequency_penalty(0.5f);
+  c.params.set_min_tokens(3);
+  c.prompt = {1};
+  c.output = {2, 2};
+  const std::vector<float> ones(8, 1.0f);
+  const auto adjusted = [&ones](const SamplingState& state) {
+    std::vector<float> logits = ones;
+    state.AdjustLogits(absl::MakeSpan(logits));
+    return logits;
+  };
+  SamplingState state = c.State();
+  for (const uint32_t guess : {5, 2, 1, 5}) state.AddGuess(guess);
+  Case told = c;
+  told.output = {2, 2, 5, 2, 1, 5};
+  EXPECT_EQ(adjusted(state), adjusted(told.State()));
+  EXPECT_EQ(state.num_output(), 6u);
+  state.DropGuesses();
+  EXPECT_EQ(adjusted(state), adjusted(c.State()));
+  EXPECT_EQ(state.num_output(), 2u);
+}
+
+TEST(SamplerTest, AProposalIsWhatItsGuessIsDrawnFrom) {
+  Case c;
+  c.params.set_temperature(0.7f);
+  c.params.set_top_k(3);
+  c.logits = {0.5f, 1.5f, -2.0f, 1.0f, 0.2f};
+  std::map<uint32_t, double> counts;
+  Sampler sampler;
+  TokenDistribution proposal;
+  constexpr uint32_t kSeeds = 4000;
+  for (uint32_t seed = 0; seed < kSeeds; ++seed) {
+    c.params.set_seed(seed);
+    const std::optional<uint32_t> guess = sampler.Propose(c.logits, c.State(), &proposal);
+    ASSERT_EQ(guess, c.Sample()) << "few tokens: nothing is thinned out";
+    counts[*guess] += 1;
+  }
+  ASSERT_EQ(proposal.ids, (std::vector<uint32_t>{0, 1, 3}));
+  EXPECT_NEAR(std::accumulate(proposal.probabilities.begin(), proposal.probabilities.end(), 0.0), 1, 1e-9);
+  EXPECT_NEAR(proposal.Of(1) / proposal.Of(0), std::exp(1 / 0.7), 1e-5);
+  for (const auto& [token, count] : counts) EXPECT_NEAR(count / kSeeds, proposal.Of(token), 0.04);
+}
+
 }  // namespace
 }  // namespace slmmesh

@@ -352,8 +352,7 @@ TEST(SimulationTest, EveryRequestGetsTheTokensItGetsAlone) {
                          coverage.timeouts, coverage.cancels, coverage.refused}) {
     EXPECT_GE(count, 100u) << "the simulation no longer meets what it is for";
   }
-  for (const auto method :
-       {SpeculationMethod::kNgram, SpeculationMethod::kSelfQuantized, SpeculationMethod::kDraft}) {
+  for (const auto method : {SpeculationMethod::kNgram, SpeculationMethod::kSelfQuantized, SpeculationMethod::kDraft}) {
     const SpeculationStats& stats = coverage.speculation[method];
     std::cout << "method " << static_cast<int>(method) << ": " << stats.verifications << " verifications of "
               << stats.guessed << " guesses, " << stats.accepted << " right, " << stats.emitted << " emitted\n";

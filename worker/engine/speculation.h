@@ -33,8 +33,8 @@ enum class AcceptanceRule {
 struct SpeculationOptions {
   SpeculationMethod method = SpeculationMethod::kNone;
   AcceptanceRule rule = AcceptanceRule::kCoupled;
-  uint32_t max_guesses = 5;  // per request and step
-  bool adapts = true;        // to acceptance and cost; false: always max_guesses
+  uint32_t max_guesses = 5;                                       // per request and step
+  bool adapts = true;                                             // to acceptance and cost; false: always max_guesses
   uint32_t draft_max_len = std::numeric_limits<uint32_t>::max();  // positions that the draft model reaches
 };
 

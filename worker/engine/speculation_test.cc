@@ -21,7 +21,8 @@ constexpr uint32_t kNumBlocks = 14;  // three requests of 80 tokens do not fit
 class GroupAsRunner : public ModelRunner {
  public:
   GroupAsRunner(std::shared_ptr<const Checkpoint> checkpoint, int size)
-      : group_(ModelGroup::Create(std::move(checkpoint), {.size = size, .isa = kernels::SupportedIsas().back()}).value()) {
+      : group_(
+            ModelGroup::Create(std::move(checkpoint), {.size = size, .isa = kernels::SupportedIsas().back()}).value()) {
     EXPECT_TRUE(group_->ResetKvCache({kernels::KvType::kBFloat16, kNumBlocks, kBlockSize}).ok());
   }
   uint32_t vocab_size() const override { return static_cast<uint32_t>(group_->model(0).config().vocab_size); }
@@ -71,7 +72,8 @@ std::vector<v1::Submit> Requests() {
   return requests;
 }
 
-Answers AnswersOf(GroupAsRunner* target, const SpeculationOptions& speculation, ModelRunner* draft, EngineStats* stats) {
+Answers AnswersOf(GroupAsRunner* target, const SpeculationOptions& speculation, ModelRunner* draft,
+                  EngineStats* stats) {
   EngineOptions options;
   options.num_blocks = kNumBlocks;
   options.block_size = kBlockSize;

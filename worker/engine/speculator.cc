@@ -38,32 +38,37 @@ uint32_t Speculator::Useful(const Sequence& sequence) const {
 void Speculator::Want(absl::Span<Sequence* const> running) {
   const auto decodes = [](const Sequence* sequence) { return sequence->num_uncomputed() == 1; };
   const auto streams = static_cast<uint32_t>(std::count_if(running.begin(), running.end(), decodes));
+  if (streams == 0) return;
+  policy_.BeginStep(streams);
   uint32_t least = options_.max_guesses;
   for (Sequence* sequence : running) {
     uint32_t& wanted = sequence->speculation.wanted;
     wanted = 0;
     if (!decodes(sequence)) continue;
-    wanted = options_.adapts ? policy_.Choose(sequence->speculation.acceptance, streams) : options_.max_guesses;
+    wanted = options_.adapts ? policy_.Choose(sequence->speculation.acceptance) : options_.max_guesses;
     least = std::min(least, wanted);
   }
-  const uint32_t trial = streams > 0 && policy_.TakeTrial(least, streams) ? 1 : 0;
+  const uint32_t trial = policy_.TakeTrial(least) ? 1 : 0;
   for (Sequence* sequence : running) {
-    if (decodes(sequence)) sequence->speculation.wanted = std::min(sequence->speculation.wanted + trial, Useful(*sequence));
+    if (!decodes(sequence)) continue;
+    sequence->speculation.wanted = std::min(sequence->speculation.wanted + trial, Useful(*sequence));
   }
 }
 
 void Speculator::NoteVerified(const Verification& verification, Acceptance* acceptance) {
   // Guesses behind the request's end were not judged.
-  policy_.NoteVerified(std::min(verification.guessed, verification.emitted), verification.accepted, acceptance);
+  const uint32_t judged = std::min({verification.guessed, verification.emitted, verification.accepted + 1});
+  policy_.NoteVerified(judged, verification.accepted, acceptance);
   ++stats_.verifications;
   stats_.guessed += verification.guessed;
+  stats_.judged += judged;
   stats_.accepted += verification.accepted;
   stats_.emitted += verification.emitted;
 }
 
-void Speculator::NoteStep(double seconds, uint32_t tokens, double verify_seconds) {
-  if (tokens > 0) policy_.NoteVerification(tokens, verify_seconds);
-  policy_.NoteStep(seconds);
+void Speculator::NoteStep(const SpeculatedStep& step) {
+  if (step.decode_tokens > 0) policy_.NoteVerification(step.decode_tokens, step.has_prompts, step.run_seconds);
+  policy_.NoteStep(step.seconds, step.draft_seconds);
 }
 
 }  // namespace slmmesh

@@ -20,6 +20,7 @@ namespace slmmesh {
 struct SpeculationStats {
   uint64_t verifications = 0;  // of one request's guesses
   uint64_t guessed = 0;        // tokens
+  uint64_t judged = 0;         // those up to the first wrong one: what follows it says nothing
   uint64_t accepted = 0;
   uint64_t emitted = 0;
 };
@@ -29,6 +30,13 @@ struct Verification {
   uint32_t guessed = 0;
   uint32_t accepted = 0;
   uint32_t emitted = 0;  // tokens: the accepted ones, and the target's own unless the request ended before
+};
+
+// What a step took.
+struct SpeculatedStep {
+  double seconds = 0, draft_seconds = 0, run_seconds = 0;  // in all; of guessing; of the target, sampling included
+  uint32_t decode_tokens = 0;                              // that the target ran for running streams, guesses included
+  bool has_prompts = false;                                // it ran others, too
 };
 
 // Not thread-safe.
@@ -46,8 +54,7 @@ class Speculator {
     return drafter_->Draft(chunks, max_tokens);
   }
   void NoteVerified(const Verification& verification, Acceptance* acceptance);
-  // Ends a step that took `seconds`. `tokens`: that the target ran in `verify_seconds`, all of decodes; 0: it had others.
-  void NoteStep(double seconds, uint32_t tokens, double verify_seconds);
+  void NoteStep(const SpeculatedStep& step);
 
   const SpeculationStats& stats() const { return stats_; }
 

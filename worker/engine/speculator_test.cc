@@ -1,5 +1,5 @@
-// Speculation in an engine over fake models: how many guesses are made, by whom, and what becomes of them. That they change
-// no token is held in simulation_test and speculation_test.
+// Speculation in an engine over fake models: how many guesses are made, by whom, and what becomes of them. That they
+// change no token is held in simulation_test and speculation_test.
 #include "worker/engine/speculator.h"
 
 #include <gmock/gmock.h>
@@ -30,6 +30,7 @@ class SpeculatorTest : public ::testing::Test {
     options.num_blocks = kNumBlocks;
     options.block_size = kBlockSize;
     options.max_model_len = 64;
+    options_ = options;
     engine_ = Engine::Create(options, &runner_, &clock_, &draft_).value();
   }
 
@@ -72,6 +73,7 @@ class SpeculatorTest : public ::testing::Test {
   FakeClock clock_;
   FakeRunner runner_{kVocabSize, kNumBlocks, kBlockSize};
   FakeDraft draft_{kVocabSize, kNumBlocks, kBlockSize, 100};  // always right, with a cache of its own
+  EngineOptions options_;
   std::unique_ptr<Engine> engine_;
 };
 
@@ -160,6 +162,17 @@ TEST_F(SpeculatorTest, GuessesNeverPreempt) {
   ASSERT_TRUE(Submit(3, GreedySubmit(Prompt(2, 49), 4)).ok());
   Finish();
   EXPECT_EQ(engine_->stats().preemptions, 0u);
+}
+
+TEST_F(SpeculatorTest, BlocksOfWrongGuessesAreGivenBack) {
+  FakeDraft wrong(kVocabSize, kNumBlocks, kBlockSize, 0);
+  Speculate({.method = SpeculationMethod::kDraft, .max_guesses = 8});
+  engine_ = Engine::Create(options_, &runner_, &clock_, &wrong).value();
+  ASSERT_TRUE(Submit(1, GreedySubmit({1, 2, 3}, 20)).ok());
+  for (uint32_t num_tokens = 4; num_tokens < 10; ++num_tokens) {
+    EXPECT_THAT(Step(), SizeIs(1));
+    EXPECT_EQ(engine_->Load().kv_blocks_used(), (num_tokens + kBlockSize - 1) / kBlockSize);
+  }
 }
 
 TEST_F(SpeculatorTest, AnErrorOfTheDraftEndsTheEpoch) {

@@ -6,8 +6,8 @@
 namespace slmmesh {
 namespace {
 
-constexpr double kNewest = 0.2;      // weight of a new measurement
-constexpr double kLargestJump = 2;   // one that was interrupted counts no more than this many times the estimate
+constexpr double kNewest = 0.2;     // weight of a new measurement
+constexpr double kLargestJump = 2;  // one that was interrupted counts no more than this many times the estimate
 
 }  // namespace
 

@@ -13,6 +13,7 @@
 #include "absl/flags/flag.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/flags.h"
 #include "common/status.h"
 #include "worker/collective/local_communicator.h"
@@ -21,7 +22,8 @@
 #include "worker/model/model.h"
 
 ABSL_FLAG(uint32_t, threads, 0, "compute threads; 0: all that this process may run on");
-ABSL_FLAG(std::string, weights, "auto", "auto | bf16 | fp32 | int8 | int4: how weights are kept in memory; auto: stored "
+ABSL_FLAG(std::string, weights, "auto",
+          "auto | bf16 | fp32 | int8 | int4: how weights are kept in memory; auto: stored "
           "integers as they are, else bf16");
 ABSL_FLAG(std::vector<std::string>, prefill, {"512"}, "prompt lengths, separated by commas; empty: none");
 ABSL_FLAG(std::vector<std::string>, decode, (std::vector<std::string>{"1", "8", "32"}),
@@ -45,6 +47,20 @@ double SecondsSince(Clock::time_point start) { return std::chrono::duration<doub
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
+}
+
+const char* TypeName(kernels::WeightType type) {
+  switch (type) {
+    case kernels::WeightType::kFloat32:
+      return "fp32";
+    case kernels::WeightType::kBFloat16:
+      return "bf16";
+    case kernels::WeightType::kInt8:
+      return "int8";
+    case kernels::WeightType::kInt4:
+      return "int4";
+  }
+  return "";
 }
 
 absl::StatusOr<std::vector<uint32_t>> ParseCounts(const char* knob, const std::vector<std::string>& texts) {
@@ -92,7 +108,7 @@ class Bench {
     for (const BenchStep& step : steps) cache.num_blocks = std::max<int64_t>(cache.num_blocks, step.kv_blocks);
     RETURN_IF_ERROR(model_->ResetKvCache(cache));
     Json report = {{"backend", backend_->Describe()},
-                   {"weights", absl::GetFlag(FLAGS_weights)},
+                   {"weights", TypeName(type_)},
                    {"load_seconds", load_seconds_},
                    {"weight_bytes", model_->weight_bytes()},
                    {"steps", Json::array()}};
@@ -104,17 +120,11 @@ class Bench {
   }
 
   Json Probe() {
-    const auto median = [](const auto& sample) {
-      std::vector<double> values;
-      for (int i = 0; i < 5; ++i) values.push_back(sample());
-      return Median(values);
-    };
-    Json report = {{"backend", backend_->Describe()},
-                   {"read_bytes_per_second", median([&] { return probe_->ReadBytesPerSecond(); })}};
+    Json report = {{"backend", backend_->Describe()}, {"read_bytes_per_second", probe_->ReadBytesPerSecond()}};
     for (const auto& [name, type] :
          {std::pair("fp32", kernels::WeightType::kFloat32), std::pair("bf16", kernels::WeightType::kBFloat16),
           std::pair("int8", kernels::WeightType::kInt8)}) {
-      report["peak_operations_per_second"][name] = median([&] { return probe_->PeakOperationsPerSecond(type); });
+      report["peak_operations_per_second"][name] = probe_->PeakOperationsPerSecond(type);
     }
     return report;
   }
@@ -170,9 +180,8 @@ void PrintTable(const Json& report) {
   std::printf("%-24s %10s %12s %10s %10s\n", "step", "ms", "tokens/s", "% of read", "% of peak");
   for (const Json& step : report["steps"]) {
     const std::string name = step["kind"] == "prefill" ? "prefill, tokens" : "decode, sequences";
-    const std::string read = step.contains("percent_of_read")
-                                 ? absl::StrCat(static_cast<int>(step["percent_of_read"].get<double>() + 0.5))
-                                 : "-";
+    const std::string read =
+        step.contains("percent_of_read") ? absl::StrFormat("%.0f", step["percent_of_read"].get<double>()) : "-";
     std::printf("%-19s %4u %10.2f %12.1f %10s %10.0f\n", name.c_str(), step["count"].get<uint32_t>(),
                 step["milliseconds"].get<double>(), step["tokens_per_second"].get<double>(), read.c_str(),
                 step["percent_of_peak"].get<double>());

@@ -1,8 +1,10 @@
 #include "worker/model/bench_probe.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "common/status.h"
@@ -16,6 +18,7 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kArenaBytes = size_t{512} << 20;
 constexpr size_t kChunkBytes = size_t{64} << 10;
 constexpr int64_t kPeakRounds = 2'000'000;
+constexpr int kTries = 3;
 
 template <typename Work>
 double Seconds(const Work& work) {
@@ -25,6 +28,14 @@ double Seconds(const Work& work) {
   const auto start = Clock::now();
   work();
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// A ceiling is what was reached: a try that something else cut short is none.
+template <typename Probe>
+double BestOf(const Probe& probe) {
+  double best = 0;
+  for (int i = 0; i < kTries; ++i) best = std::max(best, probe());
+  return best;
 }
 
 }  // namespace
@@ -38,25 +49,27 @@ absl::StatusOr<std::unique_ptr<MachineProbe>> MachineProbe::Create(kernels::Back
 
 double MachineProbe::ReadBytesPerSecond() {
   std::atomic<uint64_t> sink = 0;
-  const double seconds = Seconds([&] {
-    pool_.For(kArenaBytes / kChunkBytes, [&](int64_t i, int) {
-      sink ^= kernels::ReadBytes(static_cast<const char*>(arena_.data()) + i * kChunkBytes, kChunkBytes);
+  return BestOf([&] {
+    const double seconds = Seconds([&] {
+      pool_.For(kArenaBytes / kChunkBytes, [&](int64_t i, int) {
+        sink ^= kernels::ReadBytes(static_cast<const char*>(arena_.data()) + i * kChunkBytes, kChunkBytes);
+      });
     });
+    return static_cast<double>(kArenaBytes) / seconds;
   });
-  return static_cast<double>(kArenaBytes) / seconds;
 }
 
 double MachineProbe::PeakOperationsPerSecond(kernels::WeightType type) {
   const kernels::Isa isa = kernels::SupportedIsas().back();
   std::vector<double> operations(static_cast<size_t>(pool_.threads()));
-  const double seconds = Seconds([&] {
-    pool_.For(pool_.threads(), [&](int64_t i, int) {
-      operations[static_cast<size_t>(i)] = kernels::RunPeakLoop(isa, type, kPeakRounds);
+  return BestOf([&] {
+    const double seconds = Seconds([&] {
+      pool_.For(pool_.threads(), [&](int64_t i, int) {
+        operations[static_cast<size_t>(i)] = kernels::RunPeakLoop(isa, type, kPeakRounds);
+      });
     });
+    return std::accumulate(operations.begin(), operations.end(), 0.0) / seconds;
   });
-  double sum = 0;
-  for (const double done : operations) sum += done;
-  return sum / seconds;
 }
 
 }  // namespace slmmesh

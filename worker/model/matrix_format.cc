@@ -13,7 +13,7 @@ using kernels::WeightType;
 
 // kernels/weight_format.h says what fits.
 std::optional<WeightFormat> FitToLeaves(WeightFormat format, absl::Span<const int64_t> leaf_starts) {
-  const int64_t unit = format.type == WeightType::kInt4 ? 32 : 16;
+  const int64_t unit = format.type == WeightType::kInt4 || format.group == 0 ? 32 : 16;
   int64_t divisor = format.group;
   for (const int64_t start : leaf_starts) divisor = std::gcd(divisor, start);
   if (divisor % unit != 0) return std::nullopt;

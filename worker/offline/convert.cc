@@ -7,15 +7,20 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/status.h"
 #include "worker/checkpoint/checkpoint.h"
 #include "worker/checkpoint/tensor_table.h"
+#include "worker/offline/calibration.h"
 #include "worker/offline/model_files.h"
+#include "worker/quantize/error_spread.h"
 #include "worker/quantize/small_floats.h"
 
 namespace slmmesh {
@@ -78,8 +83,14 @@ class PartialFolder {
 // Streams the tensors of one checkpoint into one file.
 class WeightsConverter {
  public:
-  WeightsConverter(const Checkpoint& checkpoint, const StoredFormat& format, const ConvertOptions& options)
-      : checkpoint_(checkpoint), format_(format), options_(options), tensors_(ExpectedTensors(checkpoint.config())) {}
+  // `calibration` may be null.
+  WeightsConverter(const Checkpoint& checkpoint, const StoredFormat& format, const ConvertOptions& options,
+                   Calibration* calibration)
+      : checkpoint_(checkpoint),
+        format_(format),
+        options_(options),
+        calibration_(calibration),
+        tensors_(ExpectedTensors(checkpoint.config())) {}
 
   absl::Status Run(const std::string& path) {
     std::vector<TensorEntry> entries;
@@ -140,7 +151,29 @@ class WeightsConverter {
     bool is_finite = true;
   };
 
+  // What the calibration says of a projection's columns; those with the same input follow each other.
+  absl::Status PrepareSpread(const TensorView& tensor) {
+    if (calibration_ == nullptr) return absl::OkStatus();
+    const std::vector<std::string> parts = absl::StrSplit(tensor.name, '.');  // model.layers.3.mlp.up_proj.weight
+    int64_t layer = 0;
+    if (parts.size() != 6 || !absl::SimpleAtoi(parts[2], &layer)) {
+      return absl::InternalError(absl::StrCat(tensor.name, " is not a layer's projection"));
+    }
+    ProjectionInput input = ProjectionInput::kAttention;
+    if (parts[4] == "o_proj") input = ProjectionInput::kOutput;
+    if (parts[4] == "gate_proj" || parts[4] == "up_proj") input = ProjectionInput::kMlp;
+    if (parts[4] == "down_proj") input = ProjectionInput::kDown;
+    if (spread_.has_value() && spread_of_ == std::pair(layer, input)) return absl::OkStatus();
+    spread_of_ = {layer, input};
+    ASSIGN_OR_RETURN(const std::vector<float>* moments, calibration_->Moments(layer, input));
+    spread_ = ErrorSpread::Create(*moments, tensor.columns());
+    if (spread_.has_value()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("the inputs of ", tensor.name, " are not finite while the calibration text is read"));
+  }
+
   absl::Status WriteQuantized(const TensorView& tensor) {
+    RETURN_IF_ERROR(PrepareSpread(tensor));
     std::vector<uint8_t> scales;
     for (int64_t begin = 0; begin < tensor.rows();) {
       std::vector<Block> blocks;
@@ -173,7 +206,9 @@ class WeightsConverter {
     std::vector<float> values(static_cast<size_t>(rows * tensor.columns()));
     ReadTensor(tensor, block->begin, block->end, 0, tensor.columns(), values.data());
     block->is_finite = std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
-    if (block->is_finite) block->encoded = EncodeRows(format_, values.data(), rows, tensor.columns());
+    if (block->is_finite)
+      block->encoded =
+          EncodeRows(format_, spread_.has_value() ? &*spread_ : nullptr, values.data(), rows, tensor.columns());
   }
 
   void Report(int64_t elements) {
@@ -186,8 +221,11 @@ class WeightsConverter {
   const Checkpoint& checkpoint_;
   const StoredFormat format_;
   const ConvertOptions& options_;
+  Calibration* const calibration_;
   const std::vector<std::pair<std::string, std::vector<int64_t>>> tensors_;
   std::unique_ptr<SafetensorsWriter> writer_;
+  std::optional<ErrorSpread> spread_;  // with a calibration: of the projection that is being written
+  std::pair<int64_t, ProjectionInput> spread_of_;
   int64_t all_elements_ = 0;
   int64_t done_elements_ = 0;
 };
@@ -232,11 +270,23 @@ absl::StatusOr<StoredFormat> ChooseFormat(const ModelConfig& config, const Conve
 }  // namespace
 
 absl::Status Convert(const ConvertOptions& options) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(options.input));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::Open(options.input));
   ASSIGN_OR_RETURN(const StoredFormat format, ChooseFormat(checkpoint->config(), options));
+  std::unique_ptr<Calibration> calibration;
+  if (!options.calibration_text.empty()) {
+    if (options.weights == StoredWeights::kFp8) {
+      return absl::InvalidArgumentError("--calibrate is given; expected int4 or int8 weights with it, not fp8");
+    }
+    CalibrationOptions calibration_options;
+    calibration_options.text = options.calibration_text;
+    calibration_options.tokens = options.calibration_tokens;
+    calibration_options.threads = options.threads;
+    ASSIGN_OR_RETURN(calibration, Calibration::Create(checkpoint, calibration_options));
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<PartialFolder> folder, PartialFolder::Create(options.output));
   RETURN_IF_ERROR(WriteModelFiles(options.input, *checkpoint, QuantizationConfigJson(format), folder->path()));
-  RETURN_IF_ERROR(WeightsConverter(*checkpoint, format, options).Run(folder->path() + "/model.safetensors"));
+  RETURN_IF_ERROR(
+      WeightsConverter(*checkpoint, format, options, calibration.get()).Run(folder->path() + "/model.safetensors"));
   RETURN_IF_ERROR(WriteManifest(folder->path()));
   RETURN_IF_ERROR(Annotate(Checkpoint::Open(folder->path()).status(), "what was written cannot be read"));
   return folder->Keep();

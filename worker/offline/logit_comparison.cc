@@ -65,7 +65,8 @@ EvaluationSummary Summarize(const std::vector<RowComparison>& rows) {
   const Mean divergence = MeanOf(rows, [](const RowComparison& row) { return row.divergence; });
   summary.mean_divergence = divergence.value;
   summary.mean_divergence_error = divergence.error;
-  summary.same_top_share = MeanOf(rows, [](const RowComparison& row) { return row.same_top ? 1.0 : 0.0; }).value;
+  const auto same = std::count_if(rows.begin(), rows.end(), [](const RowComparison& row) { return row.same_top; });
+  summary.same_top_share = static_cast<double>(same) / static_cast<double>(rows.size());
   std::vector<double> sorted;
   for (const RowComparison& row : rows) sorted.push_back(row.divergence);
   std::sort(sorted.begin(), sorted.end());

@@ -41,6 +41,11 @@ void AddConvert(CLI::App& app, ConvertArguments& arguments) {
       ->check(CLI::IsMember({"int4", "int8", "fp8"}));
   convert->add_option("--group", arguments.options.group,
                       "columns that share a scale; 0: a whole row; -1: 128, 64 or 32 for int4, a row for the others");
+  CLI::Option* calibrate = convert->add_option("--calibrate", arguments.options.calibration_text,
+                                               "GPTQ instead of rounding: a text in UTF-8 like those to come");
+  convert->add_option("--calibrate-tokens", arguments.options.calibration_tokens, "how much of its beginning to read")
+      ->check(CLI::Range(int64_t{512}, int64_t{1} << 24))
+      ->needs(calibrate);
   convert->add_option("--threads", arguments.threads, "0: as many as there are processors")->check(CLI::Range(0, 256));
 }
 

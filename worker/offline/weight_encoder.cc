@@ -35,14 +35,19 @@ void PackInt4(const std::vector<int8_t>& quants, std::vector<uint8_t>* bytes) {
   }
 }
 
-EncodedRows EncodeIntegers(const StoredFormat& format, const float* values, int64_t rows, int64_t columns) {
+EncodedRows EncodeIntegers(const StoredFormat& format, const ErrorSpread* spread, const float* values, int64_t rows,
+                           int64_t columns) {
   const bool is_int4 = format.weights == StoredWeights::kInt4;
   const WeightFormat rounding(is_int4 ? WeightType::kInt4 : WeightType::kInt8, format.group,
                               HasHalfScales(format) ? ScaleType::kFloat16 : ScaleType::kFloat32, false);
   const int64_t groups = format.group == 0 ? 1 : columns / format.group;
   std::vector<int8_t> quants(static_cast<size_t>(rows * columns));
   std::vector<float> scales(static_cast<size_t>(rows * groups));
-  QuantizeRows(rounding, values, rows, columns, quants.data(), scales.data(), nullptr);
+  if (spread == nullptr) {
+    QuantizeRows(rounding, values, rows, columns, quants.data(), scales.data(), nullptr);
+  } else {
+    spread->QuantizeRows(rounding, values, rows, quants.data(), scales.data());
+  }
   EncodedRows encoded;
   if (is_int4) {
     PackInt4(quants, &encoded.quants);
@@ -101,9 +106,10 @@ std::vector<TensorEntry> EntriesOf(const StoredFormat& format, const std::string
   return {};
 }
 
-EncodedRows EncodeRows(const StoredFormat& format, const float* values, int64_t rows, int64_t columns) {
+EncodedRows EncodeRows(const StoredFormat& format, const ErrorSpread* spread, const float* values, int64_t rows,
+                       int64_t columns) {
   return format.weights == StoredWeights::kFp8 ? EncodeFp8(values, rows, columns)
-                                               : EncodeIntegers(format, values, rows, columns);
+                                               : EncodeIntegers(format, spread, values, rows, columns);
 }
 
 std::vector<uint8_t> EncodeTrailer(const StoredFormat& format, int64_t rows, int64_t columns) {

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "nlohmann/json_fwd.hpp"
 #include "worker/offline/safetensors_writer.h"
+#include "worker/quantize/error_spread.h"
 
 namespace slmmesh {
 
@@ -33,8 +34,9 @@ struct EncodedRows {
   std::vector<uint8_t> scales;
 };
 
-// Rounds rows [rows, columns] to the nearest.
-EncodedRows EncodeRows(const StoredFormat& format, const float* values, int64_t rows, int64_t columns);
+// Rounds rows [rows, columns] to the nearest, or, with a spread (of integers alone), to what makes good earlier errors.
+EncodedRows EncodeRows(const StoredFormat& format, const ErrorSpread* spread, const float* values, int64_t rows,
+                       int64_t columns);
 // What is behind the scales: weight_shape of int4, else nothing.
 std::vector<uint8_t> EncodeTrailer(const StoredFormat& format, int64_t rows, int64_t columns);
 

@@ -15,8 +15,9 @@
 ABSL_FLAG(std::string, model, "", "a Hugging Face folder or a .gguf file; required");
 ABSL_FLAG(std::string, served_model_name, "", "the name that clients ask for; empty: the last part of --model");
 ABSL_FLAG(std::string, sha256, "", "hex digest of the GGUF file, checked before loading; empty: not checked");
-ABSL_FLAG(std::string, weights, "auto",
-          "auto | bf16 | fp32 | int8 | int4: how weights are kept in memory; auto: stored integers as they are, else bf16");
+ABSL_FLAG(
+    std::string, weights, "auto",
+    "auto | bf16 | fp32 | int8 | int4: how weights are kept in memory; auto: stored integers as they are, else bf16");
 ABSL_FLAG(std::string, kv_cache, "auto", "auto | bf16 | fp32; auto: fp32 with fp32 weights, else bf16");
 ABSL_FLAG(uint32_t, max_model_len, 0, "longest prompt and output together, in tokens; 0: the model's own");
 ABSL_FLAG(uint32_t, tensor_parallel_size, 1, "workers that make one group: 1, 2, 4 or 8");
@@ -24,11 +25,13 @@ ABSL_FLAG(uint32_t, block_size, 16, "tokens per KV block: 16, 32, 64 or 128");
 ABSL_FLAG(uint32_t, max_num_seqs, 64, "requests that run at once");
 ABSL_FLAG(uint32_t, max_num_batched_tokens, 512, "tokens per step: bounds what a long prompt costs running streams");
 ABSL_FLAG(bool, enable_prefix_caching, true, "share KV blocks between requests with equal beginnings");
-ABSL_FLAG(std::string, speculative_method, "none",
-          "none | ngram | self-quantized | draft: what guesses the next tokens; self-quantized: the model's own copy at "
-          "fewer bits");
+ABSL_FLAG(
+    std::string, speculative_method, "none",
+    "none | ngram | self-quantized | draft: what guesses the next tokens; self-quantized: the model's own copy at "
+    "fewer bits");
 ABSL_FLAG(std::string, speculative_model, "", "of method draft: a Hugging Face folder or a .gguf file");
-ABSL_FLAG(uint32_t, num_speculative_tokens, 5, "guesses that a step verifies at most, 1 to 64; fewer where they do not pay");
+ABSL_FLAG(uint32_t, num_speculative_tokens, 5,
+          "guesses that a step verifies at most, 1 to 64; fewer where they do not pay");
 ABSL_FLAG(std::string, speculative_rule, "coupled",
           "coupled | rejection: answers are those without speculation, or distributed as without it");
 ABSL_FLAG(double, memory_utilization, 0.9,
@@ -131,7 +134,8 @@ absl::Status FillSpeculation(WorkerConfig* config) {
     return Refuse("speculative-model", "", "name the draft: a Hugging Face folder or a .gguf file");
   }
   if (!needs_model && !config->speculative_model.empty()) {
-    return Refuse("speculative-model", config->speculative_model, "only --speculative-method=draft has one; leave it out");
+    return Refuse("speculative-model", config->speculative_model,
+                  "only --speculative-method=draft has one; leave it out");
   }
   config->num_speculative_tokens = absl::GetFlag(FLAGS_num_speculative_tokens);
   RETURN_IF_ERROR(CheckRange("num-speculative-tokens", config->num_speculative_tokens, 1, 64));

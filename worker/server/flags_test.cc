@@ -95,12 +95,11 @@ TEST(WorkerFlags, RefusalsNameKnobAndFix) {
     const auto config = ConfigWith({argument});
     EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument) << argument;
     EXPECT_THAT(std::string(config.status().message()), testing::HasSubstr(hint)) << argument;
-    ASSERT_TRUE(
-        ConfigWith({"--tensor-parallel-size=1", "--block-size=16", "--memory-utilization=0.9", "--weights=auto",
-                    "--kv-cache=auto", "--isa=auto", "--max-num-batched-tokens=512", "--step-timeout-seconds=30",
-                    "--speculative-method=none", "--speculative-model=", "--num-speculative-tokens=5",
-                    "--speculative-rule=coupled"})
-            .ok());
+    ASSERT_TRUE(ConfigWith({"--tensor-parallel-size=1", "--block-size=16", "--memory-utilization=0.9", "--weights=auto",
+                            "--kv-cache=auto", "--isa=auto", "--max-num-batched-tokens=512",
+                            "--step-timeout-seconds=30", "--speculative-method=none",
+                            "--speculative-model=", "--num-speculative-tokens=5", "--speculative-rule=coupled"})
+                    .ok());
   }
 }
 

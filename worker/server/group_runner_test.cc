@@ -12,7 +12,8 @@ namespace {
 using collective_testing::TestGroup;
 using collective_testing::Transport;
 
-// The logit of row r and vocabulary column c is `base` + 100 * (the token of that row) + c. Rank 0 owns 3 columns, rank 1 two.
+// The logit of row r and vocabulary column c is `base` + 100 * (the token of that row) + c. Rank 0 owns 3 columns, rank
+// 1 two.
 class FakeModel : public Model {
  public:
   explicit FakeModel(int rank, uint32_t base = 0) : rank_(rank), base_(base) { config_.vocab_size = 5; }
@@ -30,7 +31,8 @@ class FakeModel : public Model {
     logits_.clear();
     for (const uint32_t row : batch.logit_rows) {
       for (int64_t column = 0; column < columns_[rank_]; ++column) {
-        logits_.push_back(static_cast<float>(base_ + 100 * batch.tokens[row] + (rank_ == 0 ? 0 : columns_[0]) + column));
+        logits_.push_back(
+            static_cast<float>(base_ + 100 * batch.tokens[row] + (rank_ == 0 ? 0 : columns_[0]) + column));
       }
     }
     *logits = logits_;

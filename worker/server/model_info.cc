@@ -50,8 +50,7 @@ v1::ModelInfo DescribeModel(const WorkerConfig& config, const Checkpoint& checkp
 }
 
 std::string ModelKey(const WorkerConfig& config, const Checkpoint& checkpoint, const Checkpoint* draft) {
-  return absl::StrCat(config.served_model_name, "@", checkpoint.digest(),
-                      "/", WeightsName(config.weights),
+  return absl::StrCat(config.served_model_name, "@", checkpoint.digest(), "/", WeightsName(config.weights),
                       config.kv_cache == kernels::KvType::kFloat32 ? "/fp32" : "/bf16", "/",
                       MaxModelLen(config, checkpoint), "/", config.block_size, SpeculationKey(config, draft));
 }

@@ -11,7 +11,8 @@ namespace slmmesh {
 namespace {
 
 // How the target's own copy keeps its weights.
-const kernels::WeightFormat kSelfQuantizedWeights = {kernels::WeightType::kInt4, 128, kernels::ScaleType::kFloat16, false};
+const kernels::WeightFormat kSelfQuantizedWeights = {kernels::WeightType::kInt4, 128, kernels::ScaleType::kFloat16,
+                                                     false};
 
 // The part of `whole` from `begin` on, as long as `share`.
 std::function<void(double)> Part(const std::function<void(double)>& whole, double begin, double share) {

@@ -26,7 +26,8 @@ TEST(StepPlan, NamesTheModel) {
 }
 
 TEST(StepPlan, TellsItsOtherKindsApart) {
-  EXPECT_EQ(DecodeStepPlan(EncodeStepPlan(PlanKind::kKeepAlive, PlanModel::kTarget, 2, {}))->kind, PlanKind::kKeepAlive);
+  EXPECT_EQ(DecodeStepPlan(EncodeStepPlan(PlanKind::kKeepAlive, PlanModel::kTarget, 2, {}))->kind,
+            PlanKind::kKeepAlive);
   EXPECT_EQ(DecodeStepPlan(EncodeStepPlan(PlanKind::kShutDown, PlanModel::kTarget, 3, {}))->kind, PlanKind::kShutDown);
 }
 

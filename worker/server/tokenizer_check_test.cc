@@ -6,7 +6,8 @@
 namespace slmmesh {
 namespace {
 
-constexpr char kBpe[] = R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 2, "content": "<s>"}]})";
+constexpr char kBpe[] =
+    R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}}, "added_tokens": [{"id": 2, "content": "<s>"}]})";
 
 TEST(TokenizerCheck, OneTokenizerWrittenInTwoWays) {
   EXPECT_TRUE(CheckSameTokenizer(kBpe, kBpe).ok());

@@ -8,8 +8,8 @@
 #include "absl/time/time.h"
 #include "common/tls.h"
 #include "kernels/backend.h"
-#include "worker/model/matrix_format.h"
 #include "worker/engine/speculation.h"
+#include "worker/model/matrix_format.h"
 
 namespace slmmesh {
 

@@ -180,7 +180,8 @@ TEST_F(WorkerTest, SpeculationGivesTheSameTokens) {
     const std::string metrics = workers_[name + "-0"]->RenderMetrics();
     EXPECT_THAT(metrics, HasSubstr("slmmesh_worker_speculation_tokens_total{kind=\"accepted\",method=\"" + name));
     if (method == SpeculationMethod::kNgram) continue;  // this text hardly repeats itself
-    EXPECT_THAT(metrics, testing::Not(HasSubstr("vllm:spec_decode_num_accepted_tokens_total{model_name=\"tiny\"} 0\n")));
+    EXPECT_THAT(metrics,
+                testing::Not(HasSubstr("vllm:spec_decode_num_accepted_tokens_total{model_name=\"tiny\"} 0\n")));
   }
 }
 

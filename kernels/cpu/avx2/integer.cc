@@ -15,7 +15,7 @@ using Tile = IntegerTile<avx2::IntegerUnit, kRows, 2>;
 const IntegerKernels& Avx2IntegerKernels() {
   static const IntegerKernels kernels = {
       .quantize = QuantizeRow,
-      .int8_per_row = {4, {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow, Tile<3>::Int8PerRow, Tile<4>::Int8PerRow}},
+      .int8_per_row = {2, {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow}},
       .int8_groups = {2, {Tile<1>::Int8Groups, Tile<2>::Int8Groups}},
       .int4_groups = {2, {Tile<1>::Int4Groups, Tile<2>::Int4Groups}},
   };

@@ -18,9 +18,7 @@ struct IntegerUnit {
   using Activations = __m256i;
 
   static Int SplatInt(int32_t value) { return _mm256_set1_epi32(value); }
-  static Int LoadInt(const int32_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
-  static void StoreInt(Int v, int32_t* p) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), v); }
-  static Int AddInt(Int a, Int b) { return _mm256_add_epi32(a, b); }
+  static Int ShiftLeft(Int v, int32_t bits) { return _mm256_sll_epi32(v, _mm_cvtsi32_si128(bits)); }
   static Float ToFloat(Int v) { return _mm256_cvtepi32_ps(v); }
   static Float SplatFloat(float value) { return _mm256_set1_ps(value); }
   static Float LoadFloat(const float* p) { return _mm256_loadu_ps(p); }
@@ -28,6 +26,7 @@ struct IntegerUnit {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
   static void StoreFloat(Float v, float* p) { _mm256_storeu_ps(p, v); }
+  static Float Add(Float a, Float b) { return _mm256_add_ps(a, b); }
   static Float Multiply(Float a, Float b) { return _mm256_mul_ps(a, b); }
   static Float Fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 

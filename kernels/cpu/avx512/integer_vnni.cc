@@ -17,9 +17,7 @@ struct Unit {
   using Activations = __m512i;
 
   static Int SplatInt(int32_t value) { return _mm512_set1_epi32(value); }
-  static Int LoadInt(const int32_t* p) { return _mm512_load_si512(p); }
-  static void StoreInt(Int v, int32_t* p) { _mm512_store_si512(p, v); }
-  static Int AddInt(Int a, Int b) { return _mm512_add_epi32(a, b); }
+  static Int ShiftLeft(Int v, int32_t bits) { return _mm512_sllv_epi32(v, _mm512_set1_epi32(bits)); }
   static Float ToFloat(Int v) { return _mm512_cvtepi32_ps(v); }
   static Float SplatFloat(float value) { return _mm512_set1_ps(value); }
   static Float LoadFloat(const float* p) { return _mm512_loadu_ps(p); }
@@ -27,6 +25,7 @@ struct Unit {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
   static void StoreFloat(Float v, float* p) { _mm512_storeu_ps(p, v); }
+  static Float Add(Float a, Float b) { return _mm512_add_ps(a, b); }
   static Float Multiply(Float a, Float b) { return _mm512_mul_ps(a, b); }
   static Float Fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 
@@ -57,9 +56,7 @@ using Tile = IntegerTile<Unit, kRows, 4>;
 const IntegerKernels& Avx512VnniIntegerKernels() {
   static const IntegerKernels kernels = {
       .quantize = QuantizeRow,
-      .int8_per_row = {6,
-                       {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow, Tile<3>::Int8PerRow, Tile<4>::Int8PerRow,
-                        Tile<5>::Int8PerRow, Tile<6>::Int8PerRow}},
+      .int8_per_row = {3, {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow, Tile<3>::Int8PerRow}},
       .int8_groups = {3, {Tile<1>::Int8Groups, Tile<2>::Int8Groups, Tile<3>::Int8Groups}},
       .int4_groups = {3, {Tile<1>::Int4Groups, Tile<2>::Int4Groups, Tile<3>::Int4Groups}},
   };

@@ -28,7 +28,8 @@ const KernelTable& Avx512Kernels() {
       .rms_norm = RowKernels<Vec16>::RmsNorm,
       .add_rms_norm = RowKernels<Vec16>::AddRmsNorm,
       .silu_mul = RowKernels<Vec16>::SiluMul,
-      .attention = {AttentionKernel<Vec16, float>::Run, AttentionKernel<Vec16, BFloat16>::Run},
+      .attention = {AttentionKernel<Vec16, float>::Kernels(), AttentionKernel<Vec16, BFloat16>::Kernels(),
+                    AttentionKernel<Vec16, int8_t>::Kernels()},
   };
   return table;
 }

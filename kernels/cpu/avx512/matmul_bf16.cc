@@ -1,6 +1,7 @@
 // AVX-512 with BF16: activations are rounded to bf16 and pairs of products are summed by vdpbf16ps.
 #include <immintrin.h>
 
+#include "kernels/cpu/avx512/attention_bf16.h"
 #include "kernels/cpu/bfloat16.h"
 #include "kernels/cpu/kernel_table.h"
 
@@ -97,6 +98,9 @@ const KernelTable& Avx512Bf16Kernels() {
     result.isa = Isa::kAvx512Bf16;
     result.matmul[static_cast<int>(WeightType::kBFloat16)] = {
         sizeof(BFloat16), PackRows, {Tile<1>, Tile<2>, Tile<3>, Tile<4>, Tile<5>, Tile<6>}};
+    for (const KvType type : {KvType::kBFloat16, KvType::kInt8}) {
+      result.attention[static_cast<int>(type)] = Avx512Bf16Attention(type);
+    }
     return result;
   }();
   return table;

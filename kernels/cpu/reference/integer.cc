@@ -9,17 +9,28 @@
 namespace slmmesh::kernels {
 namespace {
 
-float Quantize(const float* x, int64_t count, int64_t group, int8_t* x8, int32_t* sums) {
+float LargestMagnitude(const float* x, int64_t count) {
   uint32_t bits = 0;
   for (int64_t i = 0; i < count; ++i) bits = std::max(bits, std::bit_cast<uint32_t>(std::fabs(x[i])));
-  const float a = std::bit_cast<float>(bits);
+  return std::bit_cast<float>(bits);
+}
+
+float Quantize(const float* x, int64_t count, int64_t block, QuantizedBlocks out) {
+  const float a = LargestMagnitude(x, count);
   const float inverse = a >= 0x1p-100f && std::isfinite(a) ? 127.0f / a : 0.0f;
-  for (int64_t g = 0; g < count / group; ++g) sums[g] = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    x8[i] = inverse == 0.0f ? int8_t{0} : static_cast<int8_t>(std::nearbyint(x[i] * inverse));
-    sums[i / group] += x8[i];
+  for (int64_t b = 0; b < count / block; ++b) {
+    const float largest = LargestMagnitude(x + b * block, block);
+    int shift = 0;
+    while (shift < kMaxShift && std::ldexp(largest, shift + 1) <= a) ++shift;
+    out.shifts[b] = kMaxShift - shift;
+    out.sums[b] = 0;
+    for (int64_t i = b * block; i < (b + 1) * block; ++i) {
+      const float factor = inverse * std::ldexp(1.0f, shift);
+      out.quants[i] = inverse == 0.0f ? int8_t{0} : static_cast<int8_t>(std::nearbyint(x[i] * factor));
+      out.sums[b] += out.quants[i];
+    }
   }
-  return a / 127.0f;
+  return a / 127.0f / 128.0f;
 }
 
 float Scale(const char* scales, ScaleType type, int64_t column) {
@@ -34,26 +45,27 @@ int32_t Quant(const WeightFormat& format, const uint8_t* quants, int64_t k, int6
   return (k % 8 < 4 ? both & 15 : both >> 4) - Int4Offset(format);
 }
 
+// Block b's products of one row and column; its first q is `quants`, k = first of the group.
 template <int kRows>
-int32_t Sum(const IntegerTileArgs& args, const char* quants, const int8_t* x, int64_t count, int row, int64_t column) {
+float BlockSum(const IntegerTileArgs& args, const char* quants, int64_t first, int64_t b, int row, int64_t column) {
+  const int64_t block = IntegerLayout(*args.format, args.k).block();
   int32_t sum = 0;
-  for (int64_t k = 0; k < count; ++k) {
-    sum += Quant(*args.format, reinterpret_cast<const uint8_t*>(quants), k, column) * x[(k / 4 * kRows + row) * 4 + k % 4];
+  for (int64_t k = b * block; k < (b + 1) * block; ++k) {
+    sum += Quant(*args.format, reinterpret_cast<const uint8_t*>(quants), k - first, column) *
+           args.x[(k / 4 * kRows + row) * 4 + k % 4];
   }
-  return sum;
+  return static_cast<float>(sum * (1 << args.x_shifts[b * kRows + row]));
 }
 
 template <int kRows>
 void Int8PerRow(const IntegerTileArgs& args) {
+  const IntegerLayout layout(*args.format, args.k);
   for (int r = 0; r < kRows; ++r) {
     for (int64_t column = 0; column < kPanelColumns; ++column) {
       float* stored = args.sums + r * kPanelColumns + column;
-      int32_t sum = Sum<kRows>(args, args.weights, args.x, args.k, r, column);
-      if (args.resume) sum += std::bit_cast<int32_t>(*stored);
-      *stored = args.x_scales == nullptr
-                    ? std::bit_cast<float>(sum)
-                    : std::fma(static_cast<float>(sum), Scale(args.scales, ScaleType::kFloat32, column), 0.0f) *
-                          args.x_scales[r];
+      float sum = args.resume ? *stored : 0.0f;
+      for (int64_t b = 0; b < args.k / layout.block(); ++b) sum += BlockSum<kRows>(args, args.weights, 0, b, r, column);
+      *stored = args.x_scales == nullptr ? sum : sum * Scale(args.scales, ScaleType::kFloat32, column) * args.x_scales[r];
     }
   }
 }
@@ -65,14 +77,15 @@ void Groups(const IntegerTileArgs& args) {
     for (int64_t column = 0; column < kPanelColumns; ++column) {
       float* stored = args.sums + r * kPanelColumns + column;
       float sum = args.resume ? *stored : 0.0f;
-      for (int64_t g = 0; g < layout.groups(); ++g) {
+      for (int64_t b = 0; b < args.k / layout.block(); ++b) {
+        const int64_t g = b * layout.block() / layout.group();
         const char* header = args.weights + g * layout.group_bytes();
-        const int8_t* x = args.x + g * layout.group() * kRows;
-        const int32_t dot = Sum<kRows>(args, header + layout.header_bytes(), x, layout.group(), r, column);
-        sum = std::fma(static_cast<float>(dot), Scale(header, args.format->scale_type, column), sum);
+        const float dot = BlockSum<kRows>(args, header + layout.header_bytes(), g * layout.group(), b, r, column);
+        sum = std::fma(dot, Scale(header, args.format->scale_type, column), sum);
         if (!args.format->has_minima) continue;
         const float minimum = Scale(header + layout.scale_bytes(), args.format->scale_type, column);
-        sum = std::fma(static_cast<float>(args.x_sums[g * kRows + r]), minimum, sum);
+        const int32_t x_sum = args.x_sums[b * kRows + r] * (1 << args.x_shifts[b * kRows + r]);
+        sum = std::fma(static_cast<float>(x_sum), minimum, sum);
       }
       *stored = args.x_scales == nullptr ? sum : sum * args.x_scales[r];
     }

@@ -1,7 +1,7 @@
 // Attention with vdpbf16ps: q, keys, probabilities and values in bf16, sums in fp32.
 //
 // A softmax step takes a block of 64 positions, aligned to position 0: the scores of up to 6 rows fill the registers,
-// then the probabilities, then 64 columns of the sums. A row's maximum is an integer power of two, raised only once a
+// then the probabilities, then 64 columns of the sums. A row's maximum is a whole power of two, raised only once a
 // score exceeds it by 2^8, so rescaling is rare and exact. Pairs of values are multiplied for all rows of a tile in the
 // chunks of 16 positions that all of them see whole; a chunk seen in part is walked row by row, over the visible
 // positions alone. So what a row computes does not depend on the rows beside it, nor on what a masked slot holds.

@@ -97,7 +97,7 @@ class IntegerPanelTask {
   void RunLeaf(int leaf, float* sums) const {
     const int64_t begin = args_.leaf_start[leaf], end = args_.leaf_start[leaf + 1];
     const int64_t tiles = end_tile_ - first_tile_;
-    if (tiles == 1) return RunTile(first_tile_, leaf, begin, end, At(begin) + kStreamAheadBytes, 4, sums);
+    if (tiles == 1) return RunTile(first_tile_, leaf, begin, end, At(begin), 0, sums);
     const int64_t unit = args_.format.group == 0 ? x_.block : args_.format.group;
     const int64_t unit_bytes = args_.format.group == 0 ? x_.block * kPanelColumns : layout_.group_bytes();
     const int64_t block_k = std::max(int64_t{1}, BlockBytes(tiles) / unit_bytes) * unit;

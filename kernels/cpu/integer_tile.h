@@ -38,11 +38,8 @@ class IntegerTile {
       case 1:
         RunStrip<kKind, 1>(args, 0);
         break;
-      case 2:
-        RunStrip<kKind, 2>(args, 0);
-        break;
       default:
-        RunStrip<kKind, 4>(args, 0);
+        RunStrip<kKind, 2>(args, 0);
         break;
     }
     for (int column = kStripColumns; column < kPanelColumns; column += kStripColumns) RunStrip<kKind, 0>(args, column);
@@ -50,8 +47,8 @@ class IntegerTile {
 
   template <int kLines>
   static const char* Prefetch(const char* p) {
-#pragma GCC unroll 4
-    for (int line = 0; line < kLines; ++line) __builtin_prefetch(p + 64 * line);
+#pragma GCC unroll 2
+    for (int line = 0; line < kLines; ++line) __builtin_prefetch(p + 64 * line, 0, 2);
     return p + 64 * kLines;
   }
 

@@ -19,7 +19,7 @@ struct TileArgs {
   float* sums;           // [rows][64], 64-byte aligned
   bool resume;           // continue from `sums` (else from zero)
   const char* prefetch;  // weights that will be wanted next: `prefetch_lines` cache lines per 256 bytes of weights
-  int prefetch_lines;    // 0, 1, 2 or 4
+  int prefetch_lines;    // 0, 1 or 2
 };
 using TileFunction = void (*)(const TileArgs& args);
 

@@ -35,8 +35,7 @@ class PanelTask {
     const int64_t k_begin = args_.leaf_start[leaf], k_end = args_.leaf_start[leaf + 1];
     const int64_t tiles = end_tile_ - first_tile_;
     if (tiles == 1) {
-      const char* ahead = weights_ + k_begin * weight_row_bytes_ + kStreamAheadBytes;
-      RunTile(first_tile_, k_begin, k_end, false, ahead, 4, sums);
+      RunTile(first_tile_, k_begin, k_end, false, weights_, 0, sums);
       return;
     }
     const int64_t block_k = BlockBytes(tiles) / weight_row_bytes_;

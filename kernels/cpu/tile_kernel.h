@@ -19,11 +19,8 @@ struct TileKernel {
       case 1:
         RunColumns<1>(args, 0);
         break;
-      case 2:
-        RunColumns<2>(args, 0);
-        break;
       default:
-        RunColumns<4>(args, 0);
+        RunColumns<2>(args, 0);
         break;
     }
     for (int column = 16 * kColumns; column < kPanelColumns; column += 16 * kColumns) RunColumns<0>(args, column);
@@ -46,7 +43,7 @@ struct TileKernel {
     for (int64_t k = 0; k < args.k; k += 2) {
       constexpr int kLines = kPrefetchLines * static_cast<int>(sizeof(Weight)) / 2;  // a step is 256 or 512 bytes
 #pragma GCC unroll 8
-      for (int line = 0; line < kLines; ++line) __builtin_prefetch(prefetch + 64 * line);
+      for (int line = 0; line < kLines; ++line) __builtin_prefetch(prefetch + 64 * line, 0, 2);
       prefetch += 64 * kLines;
       if constexpr (std::is_same_v<Weight, float>) {
         Step(x, sums, [&](int c) { return Vec16::Load(weights + column + 16 * c); });

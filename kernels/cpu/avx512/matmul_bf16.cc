@@ -38,7 +38,7 @@ inline __attribute__((always_inline)) void DotProduct(__m512& sum, __m512i weigh
 template <int kLines>
 inline __attribute__((always_inline)) void Prefetch(const char* p) {
 #pragma GCC unroll 4
-  for (int line = 0; line < kLines; ++line) __builtin_prefetch(p + 64 * line);
+  for (int line = 0; line < kLines; ++line) __builtin_prefetch(p + 64 * line, 0, 2);
 }
 
 template <int kRows, int kLines>
@@ -83,10 +83,8 @@ void Tile(const TileArgs& args) {
       return RunTile<kRows, 0>(args);
     case 1:
       return RunTile<kRows, 1>(args);
-    case 2:
-      return RunTile<kRows, 2>(args);
     default:
-      return RunTile<kRows, 4>(args);
+      return RunTile<kRows, 2>(args);
   }
 }
 

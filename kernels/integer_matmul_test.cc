@@ -69,8 +69,8 @@ Problem RandomProblem(Random& random, const WeightFormat& format, int64_t max_m,
 std::string Describe(const Problem& p) {
   return "m " + std::to_string(p.m) + ", n " + std::to_string(p.n) + ", k " + std::to_string(p.k) +
          (p.format.type == WeightType::kInt8 ? ", int8" : ", int4") + " groups of " + std::to_string(p.format.group) +
-         (p.format.scale_type == ScaleType::kFloat16 ? ", fp16 scales" : "") + (p.format.has_minima ? ", minima, " : ", ") +
-         std::to_string(p.leaves.size() - 1) + " leaves";
+         (p.format.scale_type == ScaleType::kFloat16 ? ", fp16 scales" : "") +
+         (p.format.has_minima ? ", minima, " : ", ") + std::to_string(p.leaves.size() - 1) + " leaves";
 }
 
 class PackedWeights {
@@ -112,8 +112,8 @@ std::vector<float> Multiply(Backend& backend, const Problem& p) {
 
 class IntegerMatMulTest : public testing::TestWithParam<Isa> {};
 
-// Quantizing moves each x of a block by at most half a step: 1 / 254 of twice its largest magnitude, or of 1 / 128 of the
-// leaf's if that is more. fp32 rounds once or twice a block, and four times for scales, leaves and bias.
+// Quantizing moves each x of a block by at most half a step: 1 / 254 of twice its largest magnitude, or of 1 / 128 of
+// the leaf's if that is more. fp32 rounds once or twice a block, and four times for scales, leaves and bias.
 TEST_P(IntegerMatMulTest, AgreesWithDoublePrecision) {
   Random random(1);
   SCOPED_TRACE(random.Describe());
@@ -221,13 +221,14 @@ TEST_P(IntegerMatMulTest, HalvesAddUpToTheWhole) {
   }
 }
 
-// The largest sums that there are, where bytes, pairs of them or blocks would overflow first. All are powers of two times
-// 127 * 127, so the chain of blocks is exact.
+// The largest sums that there are, where bytes, pairs of them or blocks would overflow first. All are powers of two
+// times 127 * 127, so the chain of blocks is exact.
 TEST_P(IntegerMatMulTest, ExtremesAreExact) {
   const auto backend = MakeBackend(GetParam(), 1);
   const int64_t k = 2048;
   for (const float sign : {1.0f, -1.0f}) {
-    Problem p = {.m = 1, .n = 1, .k = k, .format = {WeightType::kInt8, 0, ScaleType::kFloat32, false}, .leaves = {0, k}};
+    Problem p = {
+        .m = 1, .n = 1, .k = k, .format = {WeightType::kInt8, 0, ScaleType::kFloat32, false}, .leaves = {0, k}};
     p.x.assign(k, 127.0f * sign);
     p.quants.assign(k, -128);
     p.scales = {1.0f};

@@ -10,8 +10,8 @@
 //   x8 = x * (inverse * 2^shift), rounded to nearest even.
 // So a block far below the row's outliers keeps its precision. Then, for the blocks of the leaf in ascending k, from
 // sum = 0, with Σ over the block in int32, << by (7 - shift), and float() rounding to nearest even:
-//   groups:          sum = fma(float(Σ q * x8 << …), scale, sum), and with minima sum = fma(float(Σ x8 << …), minimum, sum)
-//   one scale a row: sum = sum + float(Σ q * x8 << …), at the end sum = sum * scale
+//   groups:          sum = fma(float(Σ q * x8 << …), scale, sum), and with minima sum = fma(float(Σ x8 << …), minimum,
+//   sum) one scale a row: sum = sum + float(Σ q * x8 << …), at the end sum = sum * scale
 // The leaf's value is sum * (a / 127 / 128), so what is not finite gives NaN; leaves are joined by halving as for the
 // other types.
 #pragma once

@@ -58,9 +58,7 @@ absl::Status CheckServedByThisVersion(const v1::InferenceClusterSpec& spec) {
   if (spec.model().weights() == "fp8") {  // for GPUs; a checkpoint in FP8 is read with auto
     return NotServed("spec.model.weights", "fp8", "auto, bf16, fp32, int8 or int4");
   }
-  if (spec.model().kv_cache() == "int8" || spec.model().kv_cache() == "fp8") {
-    return NotServed("spec.model.kvCache", spec.model().kv_cache(), "auto, bf16 or fp32");
-  }
+  if (spec.model().kv_cache() == "fp8") return NotServed("spec.model.kvCache", "fp8", "auto, bf16, fp32 or int8");
   for (int i = 0; i < spec.worker_group_specs_size(); ++i) {
     if (spec.worker_group_specs(i).accelerator() != "nvidia") continue;
     return NotServed(absl::StrCat("spec.workerGroupSpecs[", i, "].accelerator"), "nvidia", "cpu or auto");

@@ -99,7 +99,9 @@ class CpuBackend : public Backend {
   // body(row) for rows of `width` elements, several rows to a task.
   template <typename Body>
   void ForRows(int64_t rows, int64_t width, Body body) {
-    const int64_t tasks = std::min(rows, DivideUp(rows * width, kElementsPerTask));
+    int64_t tasks = DivideUp(rows * width, kElementsPerTask);
+    if (tasks > 1) tasks = DivideUp(tasks, pool_.threads()) * pool_.threads();  // even shares
+    tasks = std::min(tasks, rows);
     pool_.For(tasks, [&](int64_t task, int /*worker*/) {
       for (int64_t row = task * rows / tasks; row < (task + 1) * rows / tasks; ++row) body(row);
     });

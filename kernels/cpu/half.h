@@ -12,7 +12,8 @@ inline float HalfToFloat(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
   uint32_t bits = (magnitude << 13) + (112u << 23);
   if (magnitude >= 0x7c00u) bits = (magnitude << 13) | 0x7f800000u;
-  if (magnitude < 0x0400u) bits = std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
+  if (magnitude < 0x0400u)
+    bits = std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
   return std::bit_cast<float>(bits | sign);
 }
 

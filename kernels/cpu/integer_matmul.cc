@@ -185,7 +185,7 @@ void MatMulRunner::RunInteger(const MatMulArgs& args) {
   }
 
   const int64_t panels = (args.n + kPanelColumns - 1) / kPanelColumns;
-  const int64_t groups = (x.tiles.count * kernels.tile_rows + kGroupRows - 1) / kGroupRows;
+  const int64_t groups = RowGroups(x.tiles, kernels.tile_rows, kGroupRows, panels, pool_.threads());
   pool_.For(panels * groups, [&](int64_t index, int worker) {
     const int64_t group = index % groups, panel = index / groups;
     const int64_t first = group * x.tiles.count / groups, end = (group + 1) * x.tiles.count / groups;

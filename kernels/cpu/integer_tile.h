@@ -60,7 +60,9 @@ class IntegerTile {
 #pragma GCC unroll 4
     for (int c = 0; c < kColumns; ++c) {
       const char* p = weights + 4 * Unit::kLanes * c;
-      w[c] = kQuants == Quants::kInt8 ? Unit::LoadInt8(p) : kQuants == Quants::kLow ? Unit::LoadLow(p) : Unit::LoadHigh(p);
+      w[c] = kQuants == Quants::kInt8  ? Unit::LoadInt8(p)
+             : kQuants == Quants::kLow ? Unit::LoadLow(p)
+                                       : Unit::LoadHigh(p);
     }
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
@@ -169,7 +171,8 @@ class IntegerTile {
 #pragma GCC unroll 4
     for (int c = 0; c < kColumns; ++c) {
       Float scale = Unit::SplatFloat(1.0f);  // by 1 a sum stays what it is
-      if (kPerRow && args.x_scales != nullptr) scale = LoadScale(args.scales, ScaleType::kFloat32, column + c * Unit::kLanes);
+      if (kPerRow && args.x_scales != nullptr)
+        scale = LoadScale(args.scales, ScaleType::kFloat32, column + c * Unit::kLanes);
 #pragma GCC unroll 6
       for (int r = 0; r < kRows; ++r) {
         const Float x_scale = Unit::SplatFloat(args.x_scales == nullptr ? 1.0f : args.x_scales[r]);

@@ -140,7 +140,7 @@ void MatMulRunner::Run(const MatMulArgs& args) {
   const RowTiles tiles(args.m, kTileRows);
   const void* packed = PackActivations(args, kernels, tiles.count);
   const int64_t panels = (args.n + kPanelColumns - 1) / kPanelColumns;
-  const int64_t groups = (tiles.count + kGroupTiles - 1) / kGroupTiles;
+  const int64_t groups = RowGroups(tiles, kTileRows, kGroupRows, panels, pool_.threads());
   // Groups of one panel follow each other: its weights are read from memory once.
   pool_.For(panels * groups, [&](int64_t index, int worker) {
     const int64_t group = index % groups, panel = index / groups;

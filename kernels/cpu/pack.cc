@@ -84,7 +84,8 @@ void PackIntegerPanel(const WeightFormat& format, const QuantizedRows& rows, int
       return column < rows.rows ? rows.quants[column * k + g * layout.group() + i] + offset : offset;
     };
     uint8_t* quants = reinterpret_cast<uint8_t*>(out + layout.header_bytes());
-    format.type == WeightType::kInt8 ? PackInt8(layout.group(), quant, quants) : PackInt4(layout.group(), quant, quants);
+    format.type == WeightType::kInt8 ? PackInt8(layout.group(), quant, quants)
+                                     : PackInt4(layout.group(), quant, quants);
   }
 }
 

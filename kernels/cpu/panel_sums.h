@@ -18,6 +18,17 @@ struct RowTiles {
   int64_t Start(int64_t tile) const { return tile * m / count; }
 };
 
+// Into how many groups of tiles to cut the rows of every panel: as few as hold `max_rows` each, but so many that the
+// threads' shares of panels times groups differ by no more than a sixteenth (nine panels for two threads: two groups).
+inline int64_t RowGroups(const RowTiles& tiles, int64_t tile_rows, int64_t max_rows, int64_t panels, int64_t threads) {
+  const int64_t least = (tiles.count * tile_rows + max_rows - 1) / max_rows;
+  for (int64_t groups = least; groups <= std::min(tiles.count, 4 * least); ++groups) {
+    const int64_t tasks = panels * groups, largest_share = (tasks + threads - 1) / threads;
+    if (16 * largest_share * threads <= 17 * tasks) return groups;
+  }
+  return least;
+}
+
 // Some tiles of rows of one panel of columns. `sums` is scratch memory, [kTreeLevels][max_rows][64].
 class PanelSums {
  public:
@@ -71,8 +82,8 @@ class PanelSums {
   float* const sums_;
 };
 
-// Several tiles pass over one block of a panel's weights after the other, while the next block is being fetched into L2:
-// how much of it pass `tile` asks for, from where. A single tile reads straight on: hardware sees that coming, and
+// Several tiles pass over one block of a panel's weights after the other, while the next block is being fetched into
+// L2: how much of it pass `tile` asks for, from where. A single tile reads straight on: hardware sees that coming, and
 // fetching by instruction was seen to cost up to a third of the speed (Zen 4).
 struct BlockFetch {
   BlockFetch(int64_t tile, int64_t tiles, int64_t block_bytes) {

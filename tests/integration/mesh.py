@@ -22,7 +22,7 @@ apiVersion: slmmesh.io/v1alpha1
 kind: InferenceCluster
 metadata: {{name: {cluster}}}
 spec:
-  model: {{servedName: {name}, path: {model}, maxModelLen: {max_model_len}}}
+  model: {{servedName: {name}, path: {model}, maxModelLen: {max_model_len}, weights: {weights}}}
   tensorParallelSize: {size}
   memoryUtilization: 0.2
   engine: {{maxNumSeqs: {max_num_seqs}, maxNumBatchedTokens: 256}}
@@ -48,13 +48,15 @@ def mesh_command(*arguments, environment=None, timeout=120):
 
 
 class Mesh:
-    def __init__(self, folder, cluster="test", size=2, workers=None, router="", max_num_seqs=32, max_model_len=2048):
+    def __init__(self, folder, cluster="test", size=2, workers=None, router="", max_num_seqs=32, max_model_len=2048,
+                 weights="auto"):
         self.folder = pathlib.Path(folder)
         self.cluster = cluster
         self.environment = dict(os.environ, MESH_RUN_DIR=str(self.folder / "run"))
         manifest = self.folder / "mesh.yaml"
         manifest.write_text(MANIFEST.format(cluster=cluster, name=NAME, model=MODEL, size=size, workers=workers or size,
-                                            router=router, max_num_seqs=max_num_seqs, max_model_len=max_model_len))
+                                            router=router, max_num_seqs=max_num_seqs, max_model_len=max_model_len,
+                                            weights=weights))
         result = self.mesh("up", "-f", manifest, "--detach", timeout=300)
         assert result.returncode == 0, result.stdout + result.stderr
         self.started = result.stdout

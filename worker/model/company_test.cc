@@ -92,7 +92,7 @@ class CompanyTest : public testing::TestWithParam<std::tuple<kernels::Isa, const
 TEST_P(CompanyTest, ABatchOfUpTo32InRandomChunksAndBlocksChangesNoBit) {
   ForRandomModels([&](ModelGroup& group, std::mt19937_64& random) {
     KvCacheOptions cache;
-    cache.type = Pick(random, {kernels::KvType::kFloat32, kernels::KvType::kBFloat16});
+    cache.type = Pick(random, {kernels::KvType::kFloat32, kernels::KvType::kBFloat16, kernels::KvType::kInt8});
     std::vector<Tokens> sequences(Pick(random, {2, 7, 32}));
     for (Tokens& tokens : sequences) {
       tokens = RandomTokens(random, 1 + random() % 60, group.model(0).config().vocab_size);
@@ -111,7 +111,7 @@ TEST_P(CompanyTest, ABatchOfUpTo32InRandomChunksAndBlocksChangesNoBit) {
 TEST_P(CompanyTest, ASharedPrefixChangesNoBit) {
   ForRandomModels([&](ModelGroup& group, std::mt19937_64& random) {
     KvCacheOptions cache;
-    cache.type = Pick(random, {kernels::KvType::kFloat32, kernels::KvType::kBFloat16});
+    cache.type = Pick(random, {kernels::KvType::kFloat32, kernels::KvType::kBFloat16, kernels::KvType::kInt8});
     const int64_t vocab = group.model(0).config().vocab_size;
     ScheduleOptions schedule;
     schedule.cache = cache;

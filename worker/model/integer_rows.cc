@@ -29,8 +29,8 @@ absl::StatusOr<StoredRows> ReadStored(const TensorView& tensor, const kernels::W
   out.rows.quants.resize(count * out.columns.size());
   out.rows.scales.resize(count * out.groups());
   out.rows.minima.resize(stored.has_minima ? count * out.groups() : 0);
-  ReadQuantized(tensor, begin, end, out.columns.begin, out.columns.end, out.rows.quants.data(),
-                out.rows.scales.data(), stored.has_minima ? out.rows.minima.data() : nullptr);
+  ReadQuantized(tensor, begin, end, out.columns.begin, out.columns.end, out.rows.quants.data(), out.rows.scales.data(),
+                stored.has_minima ? out.rows.minima.data() : nullptr);
   RETURN_IF_ERROR(CheckFinite(tensor, out.rows.scales));
   RETURN_IF_ERROR(CheckFinite(tensor, out.rows.minima));
   return out;
@@ -67,23 +67,23 @@ absl::Status ReadIntegerRows(const MatrixSource& source, const MatrixFormat& for
   out->scales.resize(count * groups);
   out->minima.resize(has_minima ? count * groups : 0);
   if (!format.is_stored) return QuantizeSource(source, format.format, first, count, out);
-  return source.ForRows(
-      first, count, [&](const TensorView& tensor, int64_t begin, int64_t end, int64_t index) -> absl::Status {
-        ASSIGN_OR_RETURN(const StoredRows stored,
-                         ReadStored(tensor, *NativeFormat(tensor), begin, end, source.columns));
-        const int64_t skipped = source.columns.begin - stored.columns.begin;
-        for (int64_t row = 0; row < end - begin; ++row) {
-          std::copy_n(stored.rows.quants.data() + row * stored.columns.size() + skipped, width,
-                      out->quants.data() + (index + row) * width);
-          for (int64_t g = 0; g < groups; ++g) {
-            const int64_t from = row * stored.groups() + (skipped + g * group) / stored.group;
-            const int64_t to = (index + row) * groups + g;
-            out->scales[to] = stored.rows.scales[from];
-            if (has_minima) out->minima[to] = stored.rows.minima[from];
-          }
-        }
-        return absl::OkStatus();
-      });
+  return source.ForRows(first, count,
+                        [&](const TensorView& tensor, int64_t begin, int64_t end, int64_t index) -> absl::Status {
+                          ASSIGN_OR_RETURN(const StoredRows stored,
+                                           ReadStored(tensor, *NativeFormat(tensor), begin, end, source.columns));
+                          const int64_t skipped = source.columns.begin - stored.columns.begin;
+                          for (int64_t row = 0; row < end - begin; ++row) {
+                            std::copy_n(stored.rows.quants.data() + row * stored.columns.size() + skipped, width,
+                                        out->quants.data() + (index + row) * width);
+                            for (int64_t g = 0; g < groups; ++g) {
+                              const int64_t from = row * stored.groups() + (skipped + g * group) / stored.group;
+                              const int64_t to = (index + row) * groups + g;
+                              out->scales[to] = stored.rows.scales[from];
+                              if (has_minima) out->minima[to] = stored.rows.minima[from];
+                            }
+                          }
+                          return absl::OkStatus();
+                        });
 }
 
 }  // namespace slmmesh

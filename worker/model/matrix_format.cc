@@ -36,9 +36,9 @@ const std::array<std::pair<const char*, WeightOptions>, 5>& NamedWeights() {
 
 MatrixFormat ChooseMatrixFormat(const WeightOptions& options, std::optional<WeightFormat> stored,
                                 absl::Span<const int64_t> leaf_starts) {
-  const bool keep = stored.has_value() && (options.keep_stored == KeepStored::kAlways ||
-                                           (options.keep_stored == KeepStored::kSameType &&
-                                            stored->type == options.format.type));
+  const bool keep =
+      stored.has_value() && (options.keep_stored == KeepStored::kAlways ||
+                             (options.keep_stored == KeepStored::kSameType && stored->type == options.format.type));
   if (keep) {
     if (const auto fitting = FitToLeaves(*stored, leaf_starts)) return {*fitting, true};
   }

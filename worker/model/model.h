@@ -17,8 +17,8 @@ namespace slmmesh {
 
 struct ModelOptions {
   int rank = 0;
-  int size = 1;  // 1, 2, 4 or 8
-  WeightOptions weights;  // bf16
+  int size = 1;                                   // 1, 2, 4 or 8
+  WeightOptions weights;                          // bf16
   int64_t max_model_len = 0;                      // 0: the model's own
   std::function<void(double fraction)> progress;  // called as weights are read, 0 … 1
 };

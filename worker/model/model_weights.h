@@ -46,9 +46,9 @@ struct LayerWeights {
 struct ModelWeights {
   TensorView embedding;  // [vocab, hidden], rows read straight from the mapped file
   std::vector<LayerWeights> layers;
-  Buffer final_norm;   // [hidden]
-  PackedMatrix head;   // [vocab rows of this rank, hidden]
-  uint64_t bytes = 0;  // in the backend's memory
+  Buffer final_norm;                                         // [hidden]
+  PackedMatrix head;                                         // [vocab rows of this rank, hidden]
+  uint64_t bytes = 0;                                        // in the backend's memory
   kernels::WeightType type = kernels::WeightType::kFloat32;  // of the most bytes
 };
 

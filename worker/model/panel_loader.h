@@ -28,7 +28,7 @@ class PanelLoader {
   struct Matrix {
     MatrixSource source;
     MatrixFormat format;
-    void* packed;  // null: only checked
+    void* packed;         // null: only checked
     int64_t first_panel;  // among the panels of all matrices
   };
   const Matrix& MatrixOf(int64_t panel) const;

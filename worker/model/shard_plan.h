@@ -13,10 +13,10 @@ namespace slmmesh {
 
 // A rank's share of a dimension over which a row-parallel product sums.
 struct RowParallelShare {
-  UnitRange columns;                // of the whole matrix
-  std::vector<int64_t> leaf_start;  // [8 / size + 1] relative to columns.begin, as MatMulArgs wants them
+  UnitRange columns;                     // of the whole matrix
+  std::vector<int64_t> leaf_start;       // [8 / size + 1] relative to columns.begin, as MatMulArgs wants them
   std::vector<int64_t> all_leaf_starts;  // [8 + 1] of the whole matrix, the same on every rank
-  uint32_t contributors = 0;        // ranks that own at least one column
+  uint32_t contributors = 0;             // ranks that own at least one column
 
   int num_leaves() const { return static_cast<int>(leaf_start.size()) - 1; }
 };

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "common/net.h"
 #include "common/status.h"
+#include "worker/model/kv_type.h"
 #include "worker/model/matrix_format.h"
 #include "worker/server/host.h"
 
@@ -18,7 +19,7 @@ ABSL_FLAG(std::string, sha256, "", "hex digest of the GGUF file, checked before 
 ABSL_FLAG(
     std::string, weights, "auto",
     "auto | bf16 | fp32 | int8 | int4: how weights are kept in memory; auto: stored integers as they are, else bf16");
-ABSL_FLAG(std::string, kv_cache, "auto", "auto | bf16 | fp32; auto: fp32 with fp32 weights, else bf16");
+ABSL_FLAG(std::string, kv_cache, "auto", "auto | bf16 | fp32 | int8; auto: fp32 with fp32 weights, else bf16");
 ABSL_FLAG(uint32_t, max_model_len, 0, "longest prompt and output together, in tokens; 0: the model's own");
 ABSL_FLAG(uint32_t, tensor_parallel_size, 1, "workers that make one group: 1, 2, 4 or 8");
 ABSL_FLAG(uint32_t, block_size, 16, "tokens per KV block: 16, 32, 64 or 128");
@@ -90,11 +91,10 @@ absl::Status FillModel(WorkerConfig* config) {
   if (!options.has_value()) return Refuse("weights", weights, "give auto, bf16, fp32, int8 or int4");
   config->weights = *options;
   const std::string kv_cache = absl::GetFlag(FLAGS_kv_cache);
-  if (kv_cache != "auto" && kv_cache != "bf16" && kv_cache != "fp32") {
-    return Refuse("kv-cache", kv_cache, "give auto, bf16 or fp32");
-  }
-  const bool is_fp32 = kv_cache == "fp32" || (kv_cache == "auto" && weights == "fp32");
-  config->kv_cache = is_fp32 ? kernels::KvType::kFloat32 : kernels::KvType::kBFloat16;
+  const std::string kept = kv_cache != "auto" ? kv_cache : weights == "fp32" ? "fp32" : "bf16";
+  const std::optional<kernels::KvType> type = ParseKvType(kept);
+  if (!type.has_value()) return Refuse("kv-cache", kv_cache, "give auto, bf16, fp32 or int8");
+  config->kv_cache = *type;
   return absl::OkStatus();
 }
 

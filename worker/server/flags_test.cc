@@ -29,6 +29,7 @@ TEST(WorkerFlags, AutoBecomesBf16AndTheKvCacheFollowsFp32Weights) {
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(WeightsName(config->weights), "auto");
   EXPECT_EQ(config->kv_cache, kernels::KvType::kBFloat16);
+  EXPECT_EQ(ConfigWith({"--weights=auto", "--kv-cache=int8"})->kv_cache, kernels::KvType::kInt8);
   config = ConfigWith({"--weights=fp32", "--kv-cache=auto"});
   EXPECT_EQ(WeightsName(config->weights), "fp32");
   EXPECT_EQ(config->kv_cache, kernels::KvType::kFloat32);

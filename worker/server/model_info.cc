@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "worker/model/kv_type.h"
 
 namespace slmmesh {
 namespace {
@@ -50,9 +51,9 @@ v1::ModelInfo DescribeModel(const WorkerConfig& config, const Checkpoint& checkp
 }
 
 std::string ModelKey(const WorkerConfig& config, const Checkpoint& checkpoint, const Checkpoint* draft) {
-  return absl::StrCat(config.served_model_name, "@", checkpoint.digest(), "/", WeightsName(config.weights),
-                      config.kv_cache == kernels::KvType::kFloat32 ? "/fp32" : "/bf16", "/",
-                      MaxModelLen(config, checkpoint), "/", config.block_size, SpeculationKey(config, draft));
+  return absl::StrCat(config.served_model_name, "@", checkpoint.digest(), "/", WeightsName(config.weights), "/",
+                      KvTypeName(config.kv_cache), "/", MaxModelLen(config, checkpoint), "/", config.block_size,
+                      SpeculationKey(config, draft));
 }
 
 }  // namespace slmmesh

@@ -1,6 +1,6 @@
-// Eight columns in a register. AVX2 has no dot product of bytes: vpmaddubsw adds pairs of unsigned times signed bytes in
-// 16 bits, saturating, and vpmaddwd pairs of those. |q| <= 128 with the sign moved to x, or a nibble, times |x| <= 127
-// cannot saturate.
+// Eight columns in a register. AVX2 has no dot product of bytes: vpmaddubsw adds pairs of unsigned times signed bytes
+// in 16 bits, saturating, and vpmaddwd pairs of those. |q| <= 128 with the sign moved to x, or a nibble, times |x| <=
+// 127 cannot saturate.
 #pragma once
 
 #include <immintrin.h>

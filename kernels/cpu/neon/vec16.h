@@ -51,7 +51,9 @@ struct Vec16 {
     for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
   }
 
-  static uint32x4_t LoadPairs(const BFloat16* p, int i) { return vld1q_u32(reinterpret_cast<const uint32_t*>(p) + 4 * i); }
+  static uint32x4_t LoadPairs(const BFloat16* p, int i) {
+    return vld1q_u32(reinterpret_cast<const uint32_t*>(p) + 4 * i);
+  }
 };
 
 inline Vec16 operator+(Vec16 a, Vec16 b) {

@@ -65,7 +65,8 @@ void Int8PerRow(const IntegerTileArgs& args) {
       float* stored = args.sums + r * kPanelColumns + column;
       float sum = args.resume ? *stored : 0.0f;
       for (int64_t b = 0; b < args.k / layout.block(); ++b) sum += BlockSum<kRows>(args, args.weights, 0, b, r, column);
-      *stored = args.x_scales == nullptr ? sum : sum * Scale(args.scales, ScaleType::kFloat32, column) * args.x_scales[r];
+      *stored =
+          args.x_scales == nullptr ? sum : sum * Scale(args.scales, ScaleType::kFloat32, column) * args.x_scales[r];
     }
   }
 }

@@ -49,7 +49,7 @@ model:  ## fetch the example's model, checked by digest
 	@tools/fetch_model.sh
 
 # The folders that a sanitizer build takes; all of them takes a while.
-SANITIZE_FOLDERS ?= common;proto;text;worker/collective;worker/checkpoint;worker/model;worker/engine;worker/server;head;router;operator;cli;tests
+SANITIZE_FOLDERS ?= common;proto;text;worker/collective;worker/checkpoint;worker/quantize;worker/model;worker/offline;worker/engine;worker/server;head;router;operator;cli;tests
 
 asan tsan:  ## the unit tests under AddressSanitizer + UBSan, or ThreadSanitizer
 	@$(MAKE) --no-print-directory build BUILD=build-$@ \

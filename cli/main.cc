@@ -50,6 +50,8 @@ void AddBench(CLI::App& app, BenchOptions& options) {
   bench->add_option("--vocabulary", options.vocabulary, "prompt ids are drawn from 100 up to this");
   bench->add_option("--seed", options.seed, "of the prompts");
   bench->add_flag("--json", options.json, "one JSON object instead of a line");
+  bench->add_flag("--speculative")
+      ->description("instead: what speculation is worth here; bench --speculative --help lists its flags");
 }
 
 void AddIssue(CLI::App& app, IssueOptions& options) {
@@ -71,7 +73,7 @@ void AddImport(CLI::App& app, ImportCommandOptions& options) {
 }
 
 int Main(int argc, char** argv) {
-  if (argc > 1 && IsModelCommand(argv[1])) {
+  if (ModelProgramOf(argv) != nullptr) {
     std::cerr << "mesh " << argv[1] << ": " << BecomeModelProgram(argv).message() << "\n";
     return 1;
   }

@@ -1,13 +1,16 @@
-// `mesh convert` and `mesh evaluate`: both are mesh-model's, a program beside this one, as mesh itself knows no models.
+// The subcommands that need a model in this process, which mesh has not: each is a program beside this one.
 #pragma once
 
 #include "absl/status/status.h"
 
 namespace slmmesh {
 
-bool IsModelCommand(const char* name);
+// `mesh convert` and `mesh evaluate`, which mesh-model does, and `mesh bench --speculative`, which speculation-bench
+// does. Null for all others. `argv` ends with a null pointer.
+const char* ModelProgramOf(char** argv);
 
-// Becomes mesh-model with the same arguments. Returns only when that cannot be. Call it before signals are blocked.
+// Becomes that program with the arguments that are left for it. Returns only when that cannot be. Call it before
+// signals are blocked.
 absl::Status BecomeModelProgram(char** argv);
 
 }  // namespace slmmesh

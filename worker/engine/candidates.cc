@@ -80,25 +80,29 @@ MESH_PER_INSTRUCTION_SET size_t CompactByWeight(int32_t floor, int64_t chunks, i
   return any != 0;
 }
 
-// The exact noise is computed only where its cheap bound could win. `best` starts as the likeliest token, at 0 plus its
-// noise: whatever can win stands within 30 of it, where the bound's slack exceeds all rounding.
-MESH_PER_INSTRUCTION_SET uint32_t ChooseByNoise(const uint32_t* ids, const float* scaled, int64_t chunks, NoiseKey key,
-                                                uint32_t best_id) {
+// The exact noise is computed only where its cheap bound could come first or second. `best` starts as the likeliest
+// token, at 0 plus its noise: whatever can win stands within 30 of it, where the bound's slack exceeds all rounding.
+MESH_PER_INSTRUCTION_SET LeadingToken ChooseByNoise(const uint32_t* ids, const float* scaled, int64_t chunks,
+                                                    NoiseKey key, uint32_t best_id) {
   double best = GumbelNoise(NoiseBits(key, best_id));
+  double second = static_cast<double>(kNever);
   float bounds[kRowChunk];
   for (int64_t begin = 0; begin < chunks * kRowChunk; begin += kRowChunk) {
-    if (!BoundChunk(ids + begin, scaled + begin, key, static_cast<float>(best), bounds)) continue;
+    if (!BoundChunk(ids + begin, scaled + begin, key, static_cast<float>(second), bounds)) continue;
     for (int64_t i = 0; i < kRowChunk; ++i) {
-      if (!(bounds[i] >= static_cast<float>(best))) continue;
       const uint32_t id = ids[begin + i];
+      if (!(bounds[i] >= static_cast<float>(second)) || id == best_id) continue;
       const double score = static_cast<double>(scaled[begin + i]) + GumbelNoise(NoiseBits(key, id));
       if (score > best || (score == best && id < best_id)) {
+        second = best;
         best = score;
         best_id = id;
+      } else {
+        second = std::max(second, score);
       }
     }
   }
-  return best_id;
+  return {best_id, static_cast<float>(best - second)};
 }
 
 // A floor whose mass is at least `target`, not far below the largest such floor. Most distributions are peaked: then
@@ -178,7 +182,7 @@ void Candidates::FilterByScaled(float floor) {
   PadLastChunk();
 }
 
-uint32_t Candidates::Choose(NoiseKey key) const {
+LeadingToken Candidates::Choose(NoiseKey key) const {
   // The likeliest token is never filtered out, and stands at exactly 0.
   const auto likeliest = std::find(scaled_.begin(), scaled_.begin() + size_, 0.0f);
   return ChooseByNoise(ids_.data(), scaled_.data(), ChunksOf(size_), key, ids_[likeliest - scaled_.begin()]);

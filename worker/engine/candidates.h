@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "worker/engine/leading_token.h"
 #include "worker/engine/noise.h"
 
 namespace slmmesh {
@@ -26,7 +27,7 @@ class Candidates {
 
   // Gumbel-max: the token with the highest scaled logit plus noise; the lowest id of equals. That draws from the
   // softmax of what is left.
-  uint32_t Choose(NoiseKey key) const;
+  LeadingToken Choose(NoiseKey key) const;
 
   absl::Span<const uint32_t> ids() const { return {ids_.data(), size_}; }
   absl::Span<const float> scaled() const { return {scaled_.data(), size_}; }

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <random>
+#include <vector>
 
 namespace slmmesh {
 namespace {
@@ -38,7 +40,7 @@ class DepthPolicyTest : public testing::Test {
       while (accepted < depth && right_(random_) < world.acceptance) ++accepted;
       for (uint32_t i = 0; i < depth && world.draft > 0; ++i) policy_.NoteDraft(1, world.draft);
       policy_.NoteVerification(depth + 1, false, world.Verify(depth + 1));
-      if (depth > 0) policy_.NoteVerified(depth, accepted, &stream_);
+      if (depth > 0) policy_.NoteVerified(depth, accepted, {}, &stream_);
       const double step_seconds = depth * world.draft + world.Verify(depth + 1);
       policy_.NoteStep(step_seconds, depth * world.draft);
       seconds += step_seconds;
@@ -144,7 +146,7 @@ TEST_F(DepthPolicyTest, WhereEveryStepHasPromptsGuessesAreWeighedToo) {
   for (int step = 0; step < 50; ++step) {
     policy_.NoteDraft(1, 10);
     policy_.NoteVerification(2, true, 5);
-    policy_.NoteVerified(1, 0, &stream_);
+    policy_.NoteVerified(1, 0, {}, &stream_);
   }
   EXPECT_EQ(Best(), 0u);
 }
@@ -153,6 +155,58 @@ TEST_F(DepthPolicyTest, ANewStreamIsBelievedToBeLikeTheOthers) {
   Run({.draft = 0.5, .acceptance = 0}, 500);
   stream_ = Acceptance();
   EXPECT_EQ(Best(), 0u);
+}
+
+// What one more guess is worth falls with the chance that it is reached, and with what its verification takes.
+TEST_F(DepthPolicyTest, AGuessIsWorthTheTimeOfItsExpectedTokens) {
+  EXPECT_EQ(policy_.WorthOfGuess(stream_, 0.1), std::numeric_limits<double>::infinity()) << "nothing is known";
+  const World world{.draft = 0.3, .verify_per_token = 0.02, .acceptance = 0.8};
+  Run(world, 3000);
+  policy_.BeginStep(1);
+  double best = 0;
+  for (uint32_t depth = 0; depth <= kMaxDepth; ++depth) best = std::max(best, world.TokensPerSecond(depth));
+  EXPECT_NEAR(policy_.WorthOfGuess(stream_, 0.5), 0.5 * 0.8 / best - 0.02, 0.06);
+  EXPECT_LT(policy_.WorthOfGuess(stream_, 0.5), policy_.WorthOfGuess(stream_, 0.6));
+  EXPECT_LT(policy_.WorthOfGuess(stream_, 0.001), 0);
+  EXPECT_NEAR(policy_.DraftSeconds(1), 0.3, 1e-6);
+  while (!policy_.TakeTrial(1)) policy_.NoteStep(1, 0);
+  EXPECT_EQ(policy_.WorthOfGuess(stream_, 0.001), std::numeric_limits<double>::infinity()) << "a trial is made in full";
+  policy_.BeginStep(1);
+  EXPECT_LT(policy_.WorthOfGuess(stream_, 0.001), 0);
+}
+
+TEST_F(DepthPolicyTest, TokensOfManyStreamsAreWorthLessTime) {
+  for (int i = 0; i < 100; ++i) {
+    for (uint32_t tokens = 1; tokens <= 64; ++tokens) policy_.NoteVerification(tokens, false, 1);
+    policy_.NoteDraft(1, 0.3);
+    policy_.NoteVerified(5, 5, {}, &stream_);
+  }
+  policy_.BeginStep(1);
+  const double of_one = policy_.WorthOfGuess(stream_, 1);
+  policy_.BeginStep(8);
+  EXPECT_NEAR(policy_.WorthOfGuess(stream_, 1), of_one / 8, 1e-6);
+}
+
+TEST_F(DepthPolicyTest, LearnsWhichLeadsAreRight) {
+  const std::vector<float> leads = {5, 0.1f, 5};
+  EXPECT_NEAR(policy_.ChanceOf(5, stream_), 0.7, 1e-9);
+  for (int i = 0; i < 200; ++i) policy_.NoteVerified(2, 1, leads, &stream_);  // the third was not judged
+  EXPECT_GT(policy_.ChanceOf(5, stream_), 0.95);
+  EXPECT_LT(policy_.ChanceOf(0.1f, stream_), 0.05);
+  EXPECT_NEAR(policy_.ChanceOf(1, stream_), stream_.Later(Acceptance()), 0.1) << "not seen";
+}
+
+TEST(ConfidenceTest, NeighboursDoNotTellOfEachOther) {
+  Confidence confidence;
+  for (int i = 0; i < 1000; ++i) {
+    for (const float lead : {0.0f, 0.5f, 1.5f, 3.2f, 50.0f}) confidence.Note(lead, i % 10 < lead * 3);
+  }
+  EXPECT_NEAR(confidence.ChanceOf(0.1f, 0.5), 0, 0.05);
+  EXPECT_NEAR(confidence.ChanceOf(0.5f, 0.5), 0.2, 0.05);
+  EXPECT_NEAR(confidence.ChanceOf(1.4f, 0.5), 0.5, 0.05);
+  EXPECT_NEAR(confidence.ChanceOf(3.1f, 0.5), 1, 0.05);
+  EXPECT_NEAR(confidence.ChanceOf(std::numeric_limits<float>::infinity(), 0.5), 1, 0.05);
+  EXPECT_EQ(confidence.ChanceOf(10, 0.5), 0.5) << "not seen";
 }
 
 TEST(StepCostTest, InterpolatesAndHopes) {
@@ -170,6 +224,25 @@ TEST(StepCostTest, InterpolatesAndHopes) {
   EXPECT_DOUBLE_EQ(cost.Of(1 << 20), 9);
   for (int i = 0; i < 100; ++i) cost.Note(8, 1.0);
   EXPECT_LE(cost.Of(4), 1.01) << "fewer tokens cost no more";
+}
+
+TEST(StepCostTest, WhatWasMeasuredLongAgoWeighsLittle) {
+  StepCost recent, old;
+  for (StepCost* cost : {&recent, &old}) cost->Note(3, 1.0);
+  for (int step = 0; step < 100; ++step) old.BeginStep();
+  recent.Note(3, 0.5);
+  old.Note(3, 0.5);
+  EXPECT_NEAR(recent.Of(3), 0.9, 1e-9);
+  EXPECT_NEAR(old.Of(3), 0.5, 1e-9);
+}
+
+TEST(StepCostTest, ALowMeasurementOfMoreTokensIsForgotten) {
+  StepCost cost;
+  cost.Note(1, 1.0);
+  cost.Note(6, 0.5);
+  EXPECT_DOUBLE_EQ(cost.Of(1), 0.5) << "fewer cost no more";
+  for (int i = 0; i < 100; ++i) cost.Note(6, 1.2);
+  EXPECT_DOUBLE_EQ(cost.Of(1), 1);
 }
 
 TEST(AcceptanceTest, LearnsTheFirstGuessAndTheLaterOnesApart) {

@@ -282,7 +282,8 @@ uint32_t EngineImpl::EmitNextTokens(Sequence* sequence, absl::Span<const float> 
   const auto num_guesses = static_cast<uint32_t>(speculation.guesses.size());
   const size_t vocab_size = runner_->vocab_size();
   Verification verification = {.guessed = num_guesses};
-  Acceptance acceptance = speculation.acceptance;  // outlives the sequence
+  Acceptance acceptance = speculation.acceptance;  // outlives the sequence, and so do these
+  const std::vector<float> leads = std::exchange(speculation.leads, {});
   bool is_right = true, goes_on = true;
   while (is_right && goes_on) {
     ++sequence->num_computed;
@@ -303,7 +304,7 @@ uint32_t EngineImpl::EmitNextTokens(Sequence* sequence, absl::Span<const float> 
     goes_on = EmitToken(sequence, *token, row, outputs);
     if (is_right && goes_on) blocks_.KeepDrafted(sequence);
   }
-  if (num_guesses > 0) speculator_->NoteVerified(verification, &acceptance);
+  if (num_guesses > 0) speculator_->NoteVerified(verification, leads, &acceptance);
   if (!goes_on) return verification.emitted;
   speculation.acceptance = acceptance;
   speculation.guesses.clear();

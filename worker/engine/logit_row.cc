@@ -48,6 +48,19 @@ uint32_t FirstArgmax(absl::Span<const float> row, absl::Span<const float> maxima
   return 0;  // nothing but NaN
 }
 
+float SecondLargest(absl::Span<const float> row, absl::Span<const float> maxima, uint32_t argmax) {
+  const size_t chunk = argmax / kRowChunk;
+  float second = kLowest;
+  for (size_t c = 0; c < maxima.size(); ++c) {
+    if (c != chunk) second = std::max(second, maxima[c]);
+  }
+  const size_t end = std::min(row.size(), (chunk + 1) * kRowChunk);
+  for (size_t i = chunk * kRowChunk; i < end; ++i) {
+    if (i != argmax) second = std::max(second, row[i]);
+  }
+  return second;
+}
+
 float KthLargest(absl::Span<const float> row, absl::Span<const float> maxima, uint32_t k, std::vector<float>* scratch) {
   std::vector<float>& values = *scratch;
   const auto kth = [&values, k] {

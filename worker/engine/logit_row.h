@@ -16,6 +16,8 @@ void ChunkMaxima(absl::Span<const float> row, std::vector<float>* maxima);
 
 // The first index of the largest value. The row is not empty.
 uint32_t FirstArgmax(absl::Span<const float> row, absl::Span<const float> maxima);
+// The largest value but for that at `argmax`; -infinity where there is no other.
+float SecondLargest(absl::Span<const float> row, absl::Span<const float> maxima, uint32_t argmax);
 
 // The k-th largest value (duplicates count), 1 ≤ k ≤ row.size(). -infinity when fewer than k values are numbers.
 // `scratch` is memory to work in: fresh memory of this size would cost more than the search.

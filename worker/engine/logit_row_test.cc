@@ -26,6 +26,8 @@ TEST(LogitRowTest, AgreesWithSorting) {
     ASSERT_EQ(FirstArgmax(row, maxima), std::max_element(row.begin(), row.end()) - row.begin());
     std::vector<float> sorted = row;
     std::sort(sorted.begin(), sorted.end(), std::greater<float>());
+    const uint32_t argmax = FirstArgmax(row, maxima);
+    ASSERT_EQ(SecondLargest(row, maxima, argmax), row.size() == 1 ? -kInfinity : sorted[1]);
     for (uint32_t k : {1u, 2u, 5u, static_cast<uint32_t>(row.size() / 2 + 1), static_cast<uint32_t>(row.size())}) {
       if (k > row.size()) continue;
       ASSERT_EQ(KthLargest(row, maxima, k, &scratch), sorted[k - 1]) << "k " << k;

@@ -21,10 +21,10 @@ absl::Status ModelDrafter::Draft(absl::Span<const Chunk> chunks, uint32_t max_to
     }
     std::vector<Member> going_on;
     for (size_t i = 0; i < members.size(); ++i) {
-      if (Guess(members[i], TargetRow(logits.subspan(i * row_size, row_size)))) going_on.push_back(members[i]);
+      if (Guess(&members[i], TargetRow(logits.subspan(i * row_size, row_size)))) going_on.push_back(members[i]);
     }
     policy_->NoteDraft(static_cast<uint32_t>(batch_.num_tokens()), absl::ToDoubleSeconds(clock_->Now() - start));
-    members = std::move(going_on);
+    members = options_.stops_early ? Worthwhile(std::move(going_on)) : std::move(going_on);
     Continue(members);
   }
   for (const Chunk& chunk : chunks) chunk.sequence->sampling.DropGuesses();
@@ -96,18 +96,31 @@ void ModelDrafter::Append(const Sequence& sequence, uint32_t begin, uint32_t end
   batch_.block_start.push_back(static_cast<uint32_t>(batch_.block_table.size()));
 }
 
-bool ModelDrafter::Guess(const Member& member, absl::Span<const float> logits) {
-  Sequence& sequence = *member.sequence;
+bool ModelDrafter::Guess(Member* member, absl::Span<const float> logits) {
+  Sequence& sequence = *member->sequence;
   SpeculationState& speculation = sequence.speculation;
   TokenDistribution proposal;
   const bool is_drawn = options_.rule == AcceptanceRule::kRejection;
-  const std::optional<uint32_t> guess =
-      is_drawn ? sampler_.Propose(logits, sequence.sampling, &proposal) : sampler_.Sample(logits, sequence.sampling);
+  const std::optional<LeadingToken> guess =
+      is_drawn ? sampler_.Propose(logits, sequence.sampling, &proposal) : sampler_.Guess(logits, sequence.sampling);
   if (!guess.has_value()) return false;
   if (is_drawn) speculation.proposals.push_back(std::move(proposal));
-  speculation.guesses.push_back(*guess);
-  sequence.sampling.AddGuess(*guess);
-  return speculation.guesses.size() < member.max_guesses && !sequence.sampling.EndsRequest(*guess);
+  speculation.guesses.push_back(guess->id);
+  speculation.leads.push_back(guess->lead);
+  sequence.sampling.AddGuess(guess->id);
+  member->all_right *= policy_->ChanceOf(guess->lead, speculation.acceptance);
+  return speculation.guesses.size() < member->max_guesses && !sequence.sampling.EndsRequest(guess->id);
+}
+
+std::vector<ModelDrafter::Member> ModelDrafter::Worthwhile(std::vector<Member> members) const {
+  double worth = 0;
+  std::erase_if(members, [&](const Member& member) {
+    const double of_member = policy_->WorthOfGuess(member.sequence->speculation.acceptance, member.all_right);
+    if (of_member > 0) worth += of_member;
+    return of_member <= 0;
+  });
+  if (worth <= policy_->DraftSeconds(members.size())) members.clear();
+  return members;
 }
 
 // Models of one tokenizer pad its vocabulary differently.

@@ -30,10 +30,11 @@ class ModelDrafter : public Drafter {
   struct Options {
     DraftCache cache = DraftCache::kTargets;
     AcceptanceRule rule = AcceptanceRule::kCoupled;
+    bool stops_early = true;  // where one more guess is not worth its cost; false: makes all that it may
     uint32_t vocab_size = 0;  // the target's
     uint32_t max_len = 0;     // positions that the model reaches
   };
-  // `policy` is told what runs cost.
+  // `policy` is told what runs cost, and says what guesses are worth.
   ModelDrafter(const Options& options, ModelRunner* runner, KvBlocks* blocks, const Clock* clock, DepthPolicy* policy)
       : options_(options), runner_(runner), blocks_(blocks), clock_(clock), policy_(policy) {}
 
@@ -43,6 +44,7 @@ class ModelDrafter : public Drafter {
   struct Member {
     Sequence* sequence;
     uint32_t max_guesses;
+    double all_right = 1;  // the chance that all its guesses are
   };
 
   // Makes the first batch: each sequence from where the model has seen it to its last token. Those that reach it are
@@ -55,7 +57,9 @@ class ModelDrafter : public Drafter {
   // Appends the sequence's tokens [begin, end), of which those behind its own are its guesses.
   void Append(const Sequence& sequence, uint32_t begin, uint32_t end);
   // One guess at what follows; false when the sequence takes no further one.
-  bool Guess(const Member& member, absl::Span<const float> logits);
+  bool Guess(Member* member, absl::Span<const float> logits);
+  // Those for which another guess is worth it: none, when together they are not worth another run.
+  std::vector<Member> Worthwhile(std::vector<Member> members) const;
   absl::Span<const float> TargetRow(absl::Span<const float> row);  // of the target's vocabulary
 
   const Options options_;

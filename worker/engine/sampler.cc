@@ -45,22 +45,39 @@ std::optional<uint32_t> Sampler::Sample(absl::Span<const float> logits, const Sa
   const v1::SamplingParams& params = state.params();
   if (!likeliest.has_value() || params.temperature() == 0) return likeliest;
   Thin(logits, logits[*likeliest], params);
-  return candidates_.Choose(MakeNoiseKey(params.seed(), state.num_output()));
+  return Draw(state).id;
 }
 
-std::optional<uint32_t> Sampler::Propose(absl::Span<const float> logits, const SamplingState& state,
-                                         TokenDistribution* proposal) {
+LeadingToken Sampler::Draw(const SamplingState& state) const {
+  LeadingToken token = candidates_.Choose(MakeNoiseKey(state.params().seed(), state.num_output()));
+  token.lead *= state.params().temperature();
+  return token;
+}
+
+std::optional<LeadingToken> Sampler::Guess(absl::Span<const float> logits, const SamplingState& state) {
   const std::optional<uint32_t> likeliest = Adjust(&logits, state);
-  const v1::SamplingParams& params = state.params();
   if (!likeliest.has_value()) return std::nullopt;
-  if (params.temperature() == 0) {
+  if (state.params().temperature() == 0) return LeadOf(*likeliest, logits);
+  Thin(logits, logits[*likeliest], state.params());
+  return Draw(state);
+}
+
+std::optional<LeadingToken> Sampler::Propose(absl::Span<const float> logits, const SamplingState& state,
+                                             TokenDistribution* proposal) {
+  const std::optional<uint32_t> likeliest = Adjust(&logits, state);
+  if (!likeliest.has_value()) return std::nullopt;
+  if (state.params().temperature() == 0) {
     *proposal = {{*likeliest}, {1}};
-    return likeliest;
+    return LeadOf(*likeliest, logits);
   }
-  Thin(logits, logits[*likeliest], params);
+  Thin(logits, logits[*likeliest], state.params());
   candidates_.FilterTopK(kProposalTokens);
   *proposal = Distribution();
-  return candidates_.Choose(MakeNoiseKey(params.seed(), state.num_output()));
+  return Draw(state);
+}
+
+LeadingToken Sampler::LeadOf(uint32_t likeliest, absl::Span<const float> logits) const {
+  return {likeliest, logits[likeliest] - SecondLargest(logits, maxima_, likeliest)};
 }
 
 std::optional<uint32_t> Sampler::SampleGuessed(absl::Span<const float> logits, const SamplingState& state,

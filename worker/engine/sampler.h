@@ -15,6 +15,7 @@
 
 #include "absl/types/span.h"
 #include "worker/engine/candidates.h"
+#include "worker/engine/leading_token.h"
 #include "worker/engine/sampling_state.h"
 #include "worker/engine/token_distribution.h"
 
@@ -30,9 +31,11 @@ class Sampler {
   // logits: [vocab_size]. Empty when no token can be chosen: all are masked, or the row's maximum is not finite.
   std::optional<uint32_t> Sample(absl::Span<const float> logits, const SamplingState& state);
 
-  // As Sample with those tokens alone; tells what it drew from. For a draft under the rejection rule.
-  std::optional<uint32_t> Propose(absl::Span<const float> logits, const SamplingState& state,
-                                  TokenDistribution* proposal);
+  // As Sample, for a draft; and by how much, in logits, the token led over the second best: what says how sure it is.
+  std::optional<LeadingToken> Guess(absl::Span<const float> logits, const SamplingState& state);
+  // As Guess with the likeliest of the tokens alone; tells what it drew from. For a draft under the rejection rule.
+  std::optional<LeadingToken> Propose(absl::Span<const float> logits, const SamplingState& state,
+                                      TokenDistribution* proposal);
   // As Sample in distribution, given a guess that was drawn from `proposal`: what it gives is the guess as often as can
   // be (rejection.h). At temperature 0 it is what Sample gives.
   std::optional<uint32_t> SampleGuessed(absl::Span<const float> logits, const SamplingState& state, uint32_t guess,
@@ -43,7 +46,9 @@ class Sampler {
   std::optional<uint32_t> Adjust(absl::Span<const float>* logits, const SamplingState& state);
   // Steps 4 and 5.
   void Thin(absl::Span<const float> logits, float max_logit, const v1::SamplingParams& params);
-  TokenDistribution Distribution() const;  // of the candidates
+  TokenDistribution Distribution() const;               // of the candidates
+  LeadingToken Draw(const SamplingState& state) const;  // step 6; the lead in logits
+  LeadingToken LeadOf(uint32_t likeliest, absl::Span<const float> logits) const;
 
   std::vector<float> adjusted_;
   std::vector<float> maxima_;

@@ -222,7 +222,7 @@ TEST(SamplerTest, DrawsFromTheSoftmax) {
     return [&logits, seed](uint64_t index) {
       Candidates candidates;
       candidates.Reset(logits, 2, kTemperature);
-      return candidates.Choose(MakeNoiseKey(seed, index));
+      return candidates.Choose(MakeNoiseKey(seed, index)).id;
     };
   };
   for (uint64_t seed : {0u, 1u, 42u}) EXPECT_LT(ChiSquared(draw_with_seed(seed), probabilities), 24.3) << seed;
@@ -242,7 +242,7 @@ TEST(SamplerTest, DrawsFromTheSoftmax) {
   const auto wrong_temperature = [&](uint64_t index) {
     Candidates candidates;
     candidates.Reset(logits, 2, kTemperature * 1.05f);
-    return candidates.Choose(MakeNoiseKey(1, index));
+    return candidates.Choose(MakeNoiseKey(1, index)).id;
   };
   EXPECT_GT(ChiSquared(wrong_temperature, probabilities), 100);
 }
@@ -363,6 +363,40 @@ TEST(SamplingStateTest, GuessesCountUntilTheyAreTakenBack) {
   EXPECT_EQ(state.num_output(), 2u);
 }
 
+// Raising the second best by the lead decides otherwise; raising anything by a little less does not.
+TEST(SamplerTest, AGuessIsWhatWouldBeSampledAndLeadsByWhatWouldChangeIt) {
+  Sampler sampler;
+  for (uint32_t seed = 1; seed <= 300; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    Case c;
+    c.params.set_seed(seed);
+    c.params.set_temperature(static_cast<float>(seed % 4) * 0.5f);
+    c.logits.resize(2 + random() % 200);
+    for (float& logit : c.logits) logit = static_cast<float>(random() % 4000) / 1000;
+    const std::optional<LeadingToken> guess = sampler.Guess(c.logits, c.State());
+    ASSERT_TRUE(guess.has_value());
+    ASSERT_EQ(guess->id, c.Sample());
+    const auto others_choice = [&](float more) {
+      Case raised = c;
+      for (float& logit : raised.logits) logit += more;
+      raised.logits[guess->id] = c.logits[guess->id];
+      return raised.Sample();
+    };
+    ASSERT_EQ(others_choice(guess->lead - 1e-3f), guess->id);
+    ASSERT_NE(others_choice(guess->lead + 1e-3f), guess->id);
+  }
+}
+
+TEST(SamplerTest, TheOnlyCandidateLeadsByInfinity) {
+  Case c;
+  c.logits = {1, 2, 3, 4};
+  c.params.set_temperature(1);
+  c.params.set_top_k(1);
+  Sampler sampler;
+  EXPECT_EQ(sampler.Guess(c.logits, c.State())->lead, std::numeric_limits<float>::infinity());
+}
+
 TEST(SamplerTest, AProposalIsWhatItsGuessIsDrawnFrom) {
   Case c;
   c.params.set_temperature(0.7f);
@@ -374,9 +408,10 @@ TEST(SamplerTest, AProposalIsWhatItsGuessIsDrawnFrom) {
   constexpr uint32_t kSeeds = 4000;
   for (uint32_t seed = 0; seed < kSeeds; ++seed) {
     c.params.set_seed(seed);
-    const std::optional<uint32_t> guess = sampler.Propose(c.logits, c.State(), &proposal);
-    ASSERT_EQ(guess, c.Sample()) << "few tokens: nothing is thinned out";
-    counts[*guess] += 1;
+    const std::optional<LeadingToken> guess = sampler.Propose(c.logits, c.State(), &proposal);
+    ASSERT_TRUE(guess.has_value());
+    ASSERT_EQ(guess->id, c.Sample()) << "few tokens: nothing is thinned out";
+    counts[guess->id] += 1;
   }
   ASSERT_EQ(proposal.ids, (std::vector<uint32_t>{0, 1, 3}));
   EXPECT_NEAR(std::accumulate(proposal.probabilities.begin(), proposal.probabilities.end(), 0.0), 1, 1e-9);

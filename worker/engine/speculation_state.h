@@ -15,6 +15,7 @@ struct SpeculationState {
   // Of this step: the guesses at the next tokens, and, under the rejection rule, what a draft model drew each from.
   std::vector<uint32_t> guesses;
   std::vector<TokenDistribution> proposals;  // empty: the guesses were not drawn
+  std::vector<float> leads;                  // of a draft model's guesses, by how clearly it made each; in logits
 
   Acceptance acceptance;
   NgramIndex ngrams;

@@ -23,6 +23,7 @@ absl::StatusOr<std::unique_ptr<Speculator>> Speculator::Create(const Speculation
   ModelDrafter::Options model;
   model.cache = options.method == SpeculationMethod::kDraft ? DraftCache::kOwn : DraftCache::kTargets;
   model.rule = options.rule;
+  model.stops_early = options.adapts;
   model.vocab_size = vocab_size;
   model.max_len = std::min(max_model_len, options.draft_max_len);
   speculator->drafter_ = std::make_unique<ModelDrafter>(model, draft, blocks, clock, &speculator->policy_);
@@ -48,17 +49,22 @@ void Speculator::Want(absl::Span<Sequence* const> running) {
     wanted = options_.adapts ? policy_.Choose(sequence->speculation.acceptance) : options_.max_guesses;
     least = std::min(least, wanted);
   }
-  const uint32_t trial = policy_.TakeTrial(least) ? 1 : 0;
+  const bool is_trial = policy_.TakeTrial(least);
+  // A model knows as it guesses when to stop, unless a certain depth is tried.
+  const bool stops_itself = options_.method != SpeculationMethod::kNgram && !is_trial;
   for (Sequence* sequence : running) {
     if (!decodes(sequence)) continue;
-    sequence->speculation.wanted = std::min(sequence->speculation.wanted + trial, Useful(*sequence));
+    uint32_t& wanted = sequence->speculation.wanted;
+    if (is_trial) ++wanted;
+    if (stops_itself && wanted > 0) wanted = options_.max_guesses;
+    wanted = std::min(wanted, Useful(*sequence));
   }
 }
 
-void Speculator::NoteVerified(const Verification& verification, Acceptance* acceptance) {
+void Speculator::NoteVerified(const Verification& verification, absl::Span<const float> leads, Acceptance* acceptance) {
   // Guesses behind the request's end were not judged.
-  const uint32_t judged = std::min({verification.guessed, verification.emitted, verification.accepted + 1});
-  policy_.NoteVerified(judged, verification.accepted, acceptance);
+  const uint32_t judged = std::min(verification.guessed, verification.emitted);
+  policy_.NoteVerified(judged, verification.accepted, leads, acceptance);
   ++stats_.verifications;
   stats_.guessed += verification.guessed;
   stats_.judged += judged;

@@ -53,7 +53,7 @@ class Speculator {
   absl::Status Draft(absl::Span<const Chunk> chunks, uint32_t max_tokens) {
     return drafter_->Draft(chunks, max_tokens);
   }
-  void NoteVerified(const Verification& verification, Acceptance* acceptance);
+  void NoteVerified(const Verification& verification, absl::Span<const float> leads, Acceptance* acceptance);
   void NoteStep(const SpeculatedStep& step);
 
   const SpeculationStats& stats() const { return stats_; }

@@ -173,6 +173,86 @@ TEST_F(SpeculatorTest, BlocksOfWrongGuessesAreGivenBack) {
     EXPECT_THAT(Step(), SizeIs(1));
     EXPECT_EQ(engine_->Load().kv_blocks_used(), (num_tokens + kBlockSize - 1) / kBlockSize);
   }
+  const SpeculationStats& stats = engine_->stats().speculation;
+  EXPECT_EQ(stats.judged, stats.verifications) << "what follows a wrong guess is not judged";
+  EXPECT_GT(stats.guessed, 2 * stats.judged);
+}
+
+// Half its guesses are wrong, and it is not sure of those.
+class HonestDraft : public FakeDraft {
+ public:
+  HonestDraft() : FakeDraft(kVocabSize, kNumBlocks, kBlockSize, 50) {}
+
+ protected:
+  std::vector<float> LogitsAfter(const std::vector<uint32_t>& marks) const override {
+    std::vector<uint32_t> history = marks;
+    for (uint32_t& token : history) token &= 0x7fffffff;
+    std::vector<float> logits = FakeDraft::LogitsAfter(marks);
+    const auto largest = std::max_element(logits.begin(), logits.end());
+    const float lead = logits == HashedLogits(history, kVocabSize) ? 10.0f : 0.01f;
+    for (float& logit : logits) logit = std::min(logit, *largest - 1);
+    *largest = *largest - 1 + lead;
+    return logits;
+  }
+};
+
+TEST_F(SpeculatorTest, AModelStopsWhereItIsNotSure) {
+  HonestDraft draft;
+  draft.on_run = [this](const StepBatch&) { clock_.Advance(absl::Milliseconds(2)); };
+  runner_.on_run = [this](const StepBatch&) { clock_.Advance(absl::Milliseconds(10)); };
+  EngineOptions options{.num_blocks = kNumBlocks, .block_size = kBlockSize, .max_model_len = 64};
+  options.speculation = {.method = SpeculationMethod::kDraft};
+  const auto guessed_behind_wrong_ones = [&](bool adapts, uint32_t* longest) {
+    options.speculation.adapts = adapts;
+    engine_ = Engine::Create(options, &runner_, &clock_, &draft).value();
+    for (uint64_t id = 1; id <= 12; ++id) {
+      EXPECT_TRUE(Submit(id, GreedySubmit(Prompt(static_cast<uint32_t>(id), 3), 50)).ok());
+      while (engine_->HasWork()) *longest = std::max(*longest, static_cast<uint32_t>(Step().size()));
+    }
+    const SpeculationStats& stats = engine_->stats().speculation;
+    EXPECT_GT(stats.accepted, 100u);
+    return static_cast<double>(stats.guessed - stats.judged) / static_cast<double>(stats.guessed);
+  };
+  uint32_t longest = 0;
+  EXPECT_LT(guessed_behind_wrong_ones(true, &longest), 0.15);
+  EXPECT_EQ(longest, 6u) << "while it is sure it goes on";
+  EXPECT_GT(guessed_behind_wrong_ones(false, &longest), 0.5);
+}
+
+class AdaptingSpeculatorTest : public SpeculatorTest {
+ protected:
+  // Answers so many requests of 50 tokens with a draft that is right in half of its guesses, however sure it is.
+  const SpeculationStats& Answer(uint64_t requests, absl::Duration of_draft) {
+    if (engine_ == nullptr) {
+      draft_half_.on_run = [this, of_draft](const StepBatch&) { clock_.Advance(of_draft); };
+      runner_.on_run = [this](const StepBatch&) { clock_.Advance(absl::Milliseconds(10)); };
+      EngineOptions options{.num_blocks = kNumBlocks, .block_size = kBlockSize, .max_model_len = 64};
+      options.speculation = {.method = SpeculationMethod::kDraft};
+      engine_ = Engine::Create(options, &runner_, &clock_, &draft_half_).value();
+    }
+    for (uint64_t i = 0; i < requests; ++i, ++id_) {
+      EXPECT_TRUE(Submit(id_, GreedySubmit(Prompt(static_cast<uint32_t>(id_), 3), 50)).ok());
+      Finish();
+    }
+    return engine_->stats().speculation;
+  }
+
+  FakeDraft draft_half_{kVocabSize, kNumBlocks, kBlockSize, 50};
+  uint64_t id_ = 1;
+};
+
+TEST_F(AdaptingSpeculatorTest, DoubtsAddUp) {
+  const SpeculationStats& stats = Answer(20, absl::Microseconds(500));
+  const double guesses = static_cast<double>(stats.guessed) / static_cast<double>(stats.verifications);
+  EXPECT_GT(guesses, 2);
+  EXPECT_LT(guesses, 3.8) << "the fourth is right in one case of sixteen";
+}
+
+TEST_F(AdaptingSpeculatorTest, WhatDoesNotPayIsTriedNowAndThen) {
+  const uint64_t before = Answer(4, absl::Milliseconds(30)).guessed;
+  const uint64_t tries = Answer(30, absl::Milliseconds(30)).guessed - before;
+  EXPECT_GE(tries, 2u);
+  EXPECT_LE(tries, 20u);
 }
 
 TEST_F(SpeculatorTest, AnErrorOfTheDraftEndsTheEpoch) {

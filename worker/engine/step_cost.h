@@ -10,6 +10,8 @@ namespace slmmesh {
 // Not thread-safe. Bounded: a table of a hundred buckets, exact for few tokens and in steps of 9 % for many.
 class StepCost {
  public:
+  // The older what is known, the less it weighs against a new measurement.
+  void BeginStep() { ++step_; }
   void Note(uint32_t tokens, double seconds);
   // Seconds; 0 when nothing was measured at all. Between measured numbers of tokens: interpolated. Beyond them: what
   // makes it worth a try, the cost of fewer tokens or half the cost of more.
@@ -22,7 +24,9 @@ class StepCost {
 
   static size_t BucketOf(uint32_t tokens);
 
-  std::array<double, kBuckets> seconds_ = {};  // 0: not measured
+  std::array<double, kBuckets> seconds_ = {};     // 0: not measured
+  std::array<uint64_t, kBuckets> noted_at_ = {};  // the step
+  uint64_t step_ = 0;
 };
 
 }  // namespace slmmesh

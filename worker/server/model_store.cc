@@ -10,8 +10,8 @@
 namespace slmmesh {
 namespace {
 
-// How the target's own copy keeps its weights.
-const kernels::WeightFormat kSelfQuantizedWeights = {kernels::WeightType::kInt4, 128, kernels::ScaleType::kFloat16,
+// How the target's own copy keeps its weights: groups of 32 guess better, but take longer than that is worth.
+const kernels::WeightFormat kSelfQuantizedWeights = {kernels::WeightType::kInt4, 64, kernels::ScaleType::kFloat16,
                                                      false};
 
 // The part of `whole` from `begin` on, as long as `share`.

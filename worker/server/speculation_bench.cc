@@ -81,8 +81,10 @@ struct Turn {
   SpeculationStats stats;
 
   double tokens_per_second() const { return static_cast<double>(tokens) / seconds; }
+  double guesses_per_step() const { return static_cast<double>(stats.guessed) / static_cast<double>(steps); }
+  double accepted() const { return stats.guessed == 0 ? 0 : static_cast<double>(stats.accepted) / stats.guessed; }
   // The share of guesses that are right where those before them are.
-  double acceptance() const { return stats.judged == 0 ? 0 : static_cast<double>(stats.accepted) / stats.judged; }
+  double right() const { return stats.judged == 0 ? 0 : static_cast<double>(stats.accepted) / stats.judged; }
 };
 
 // A way to decode, over all turns.
@@ -236,7 +238,9 @@ Json Bench::Report(const std::vector<Way>& ways) const {
         {{"name", way.name},
          {"tokens_per_second", way.MedianOf([](const Turn& turn) { return turn.tokens_per_second(); })},
          {"speedup", Median(ratios)},
-         {"right_of_judged", way.MedianOf([](const Turn& turn) { return turn.acceptance(); })},
+         {"accepted", way.MedianOf([](const Turn& turn) { return turn.accepted(); })},
+         {"right_of_judged", way.MedianOf([](const Turn& turn) { return turn.right(); })},
+         {"guesses_per_step", way.MedianOf([](const Turn& turn) { return turn.guesses_per_step(); })},
          {"tokens_per_step",
           way.MedianOf([](const Turn& turn) { return static_cast<double>(turn.tokens) / turn.steps; })},
          {"step_ms", 1e3 * way.MedianOf(step_seconds)},
@@ -258,12 +262,13 @@ void PrintTables(const Json& report) {
   std::printf("%s, up to %u guesses, %u streams, temperature %g\n", report["method"].get<std::string>().c_str(),
               report["guesses"].get<uint32_t>(), report["streams"].get<uint32_t>(),
               report["temperature"].get<double>());
-  std::printf("%-10s %10s %8s %9s %12s %8s %9s %10s\n", "", "tokens/s", "speedup", "right", "tokens/step", "step ms",
-              "draft ms", "verify ms");
+  std::printf("%-10s %9s %8s %9s %7s %13s %12s %8s %9s %10s\n", "", "tokens/s", "speedup", "accepted", "right",
+              "guesses/step", "tokens/step", "step ms", "draft ms", "verify ms");
   for (const Json& way : report["ways"]) {
     const auto figure = [&way](const char* name) { return way[name].get<double>(); };
-    std::printf("%-10s %10.1f %8.2f %8.1f%% %12.2f %8.2f %9.2f %10.2f\n", way["name"].get<std::string>().c_str(),
-                figure("tokens_per_second"), figure("speedup"), 100 * figure("right_of_judged"),
+    std::printf("%-10s %9.1f %8.2f %8.1f%% %6.1f%% %13.2f %12.2f %8.2f %9.2f %10.2f\n",
+                way["name"].get<std::string>().c_str(), figure("tokens_per_second"), figure("speedup"),
+                100 * figure("accepted"), 100 * figure("right_of_judged"), figure("guesses_per_step"),
                 figure("tokens_per_step"), figure("step_ms"), figure("draft_ms"), figure("verify_ms"));
   }
   std::printf("by these costs, with all guesses made (at the measured share of right ones: %.2f):\n",

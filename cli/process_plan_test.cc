@@ -67,9 +67,9 @@ TEST(ProcessPlan, OnlyTheFirstRouterTakesThePort) {
 TEST(ProcessPlan, WhatThisVersionLacksIsRefusedByName) {
   PlanContext context;
   auto cluster = Cluster();
-  cluster.mutable_spec()->mutable_model()->set_weights("int4");
+  cluster.mutable_spec()->mutable_model()->set_weights("fp8");
   EXPECT_THAT(std::string(PlanProcesses(cluster, context).status().message()),
-              HasSubstr("spec.model.weights: \"int4\""));
+              HasSubstr("spec.model.weights: \"fp8\""));
 }
 
 }  // namespace

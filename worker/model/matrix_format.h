@@ -21,7 +21,7 @@ struct WeightOptions {
   WeightOptions(kernels::WeightType type) : format(type) {}  // implicit, as a format is
 
   kernels::WeightFormat format;  // of the others
-  KeepStored keep_stored;
+  KeepStored keep_stored = KeepStored::kNever;
   bool operator==(const WeightOptions&) const = default;
 };
 

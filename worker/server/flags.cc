@@ -38,7 +38,7 @@ ABSL_FLAG(std::string, speculative_rule, "coupled",
 ABSL_FLAG(double, memory_utilization, 0.9,
           "share of the container's or else the machine's memory for weights and KV cache of all ranks here, above 0 "
           "to 1");
-ABSL_FLAG(uint32_t, target_step_ms, 100,
+ABSL_FLAG(uint32_t, target_step_ms, 50,
           "while answers run, a step computes no more prompt tokens than take about this long; 0: no such bound");
 ABSL_FLAG(uint32_t, threads, 0,
           "compute threads; 0: the container's CPU limit, where none is set the cores divided by "

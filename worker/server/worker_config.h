@@ -29,7 +29,7 @@ struct WorkerConfig {
   AcceptanceRule speculative_rule = AcceptanceRule::kCoupled;
   std::string speculative_model;  // of method draft: a Hugging Face folder or a GGUF file
   uint32_t num_speculative_tokens = 5;
-  absl::Duration target_step = absl::Milliseconds(100);  // 0: none
+  absl::Duration target_step = absl::Milliseconds(50);  // 0: none
   double memory_utilization = 0.9;
   kernels::CpuOptions cpu;
 

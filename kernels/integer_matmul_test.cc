@@ -122,7 +122,7 @@ TEST_P(IntegerMatMulTest, AgreesWithDoublePrecision) {
     const Problem p = RandomProblem(random, format, 9, 4);
     SCOPED_TRACE(Describe(p));
     const std::vector<float> y = Multiply(*backend, p);
-    const int64_t block_size = format.group == 16 ? 16 : 32;
+    const int64_t block_size = format.group == 16 ? 16 : 32, blocks = p.k / block_size;
     for (int64_t i = 0; i < p.m; ++i) {
       for (int64_t j = 0; j < p.n; ++j) {
         double sum = p.bias.empty() ? 0.0 : p.bias[j], norm = std::abs(sum), quantizing = 0.0;
@@ -145,7 +145,7 @@ TEST_P(IntegerMatMulTest, AgreesWithDoublePrecision) {
             quantizing += std::abs(weight) * step / 254.0;
           }
         }
-        const double bound = 1.01 * (quantizing + static_cast<double>(2 * p.k / block_size + 8) * 0x1p-24 * norm);
+        const double bound = 1.01 * (quantizing + static_cast<double>(2 * blocks + 8) * 0x1p-24 * norm);
         ASSERT_NEAR(y[i * p.n + j], sum, bound) << "row " << i << " column " << j;
       }
     }

@@ -15,9 +15,11 @@
 //   float32: u = 2^-24; the reference rounds its sums too, in another order: sqrt(2) of one side's error.
 //   bf16:    u = 2^-8; a term has two rounded factors (weights, unless the file's are bf16; activations; keys and
 //            values): sqrt(2) of one factor's error.
-//   integers: an activation is off by up to a / 254 where a is the largest of its row and leaf: a / 254 / sqrt(3) in the
-//            mean square, and a is taken for at most 10 times their root mean square. Weights quantized by row add as much
-//            again with 6 for 10 (nearly normal; the largest of a few thousand is about 4); stored quants are exact.
+//   integers: an activation is off by up to a / 254 where a is the largest of its row and leaf: a / 254 / sqrt(3) in
+//   the
+//            mean square, and a is taken for at most 10 times their root mean square. Weights quantized by row add as
+//            much again with 6 for 10 (nearly normal; the largest of a few thousand is about 4); stored quants are
+//            exact.
 //
 // As a check of this reasoning: transformers in float32 with the inputs and weights of its linear layers and its keys
 // and values rounded to bf16 is off by up to two thirds of the bf16 tolerance on the tiny models.

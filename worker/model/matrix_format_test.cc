@@ -48,7 +48,8 @@ TEST(MatrixFormat, WhatDoesNotFitIsBf16) {
     EXPECT_EQ(format.format, WeightFormat(WeightType::kBFloat16));
     EXPECT_FALSE(format.is_stored);
   }
-  EXPECT_EQ(ChooseMatrixFormat(*ParseWeights("int8"), std::nullopt, eights).format, WeightFormat(WeightType::kBFloat16));
+  EXPECT_EQ(ChooseMatrixFormat(*ParseWeights("int8"), std::nullopt, eights).format,
+            WeightFormat(WeightType::kBFloat16));
 }
 
 TEST(MatrixFormat, WeightsHaveNames) {

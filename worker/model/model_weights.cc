@@ -108,8 +108,8 @@ class WeightsReader {
                        checkpoint_.Find(module.module + ".weight", {module.total, leaf_starts.back()}));
       if (module.rows.size() == 0) continue;
       const MatrixFormat format = ChooseMatrixFormat(options_, NativeFormat(tensor), leaf_starts);
-      const bool joins = !formats.empty() && formats.back().format == format.format &&
-                         formats.back().is_stored == format.is_stored;
+      const bool joins =
+          !formats.empty() && formats.back().format == format.format && formats.back().is_stored == format.is_stored;
       if (!joins) {
         sources.push_back({{}, columns});
         formats.push_back(format);

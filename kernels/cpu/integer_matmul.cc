@@ -11,9 +11,6 @@
 namespace slmmesh::kernels {
 namespace {
 
-constexpr int64_t kGroupRows = 96;  // rows per task: a multiple of every tile's
-constexpr int64_t kSerialQuantizeElements = 8 * 1024;
-
 const IntegerTiles& TilesFor(const IntegerKernels& kernels, const WeightFormat& format) {
   if (format.type == WeightType::kInt4) return kernels.int4_groups;
   return format.group == 0 ? kernels.int8_per_row : kernels.int8_groups;
@@ -178,7 +175,7 @@ void MatMulRunner::RunInteger(const MatMulArgs& args) {
                  {reinterpret_cast<int8_t*>(row), reinterpret_cast<int32_t*>(sums),
                   reinterpret_cast<int32_t*>(sums + sums_bytes)});
   };
-  if (args.m * args.k <= kSerialQuantizeElements) {
+  if (args.m * args.k <= kSerialPackElements) {
     for (int64_t tile = 0; tile < x.tiles.count; ++tile) quantize(tile, 0);
   } else {
     pool_.For(x.tiles.count, quantize);

@@ -87,8 +87,6 @@ const KernelTable& NeonKernels();
 const KernelTable& NeonDotprodKernels();
 const IntegerKernels& ReferenceIntegerKernels();
 const IntegerKernels& Avx2IntegerKernels();
-const IntegerKernels& AvxVnniIntegerKernels();
-const IntegerKernels& Avx512VnniIntegerKernels();
 const KernelTable& KernelsFor(Isa isa);  // one that SupportedIsas() names
 
 }  // namespace slmmesh::kernels

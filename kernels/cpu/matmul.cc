@@ -9,10 +9,6 @@
 namespace slmmesh::kernels {
 namespace {
 
-constexpr int64_t kGroupTiles = 16;  // tiles of rows per task
-constexpr int64_t kGroupRows = kGroupTiles * kTileRows;
-constexpr int64_t kSerialPackElements = 8 * 1024;  // below, waking the pool costs more than packing
-
 int64_t WeightBytes(WeightType type) { return type == WeightType::kFloat32 ? 4 : 2; }
 
 // One panel of columns times a group of row tiles.

@@ -9,7 +9,9 @@
 namespace slmmesh::kernels {
 
 constexpr int kMaxLeaves = 8;
-constexpr int kTreeLevels = 4;  // sums alive at once while 8 leaves are joined
+constexpr int kTreeLevels = 4;      // sums alive at once while 8 leaves are joined
+constexpr int64_t kGroupRows = 96;  // rows per task at most: a multiple of every tile's; the scratch memory has as many
+constexpr int64_t kSerialPackElements = 8 * 1024;  // of x: below, waking the pool costs more than packing
 
 // Rows [Start(t), Start(t + 1)) form tile t: sizes differ by at most one.
 struct RowTiles {

@@ -19,23 +19,20 @@ struct Unit : avx2::IntegerUnit {
 template <int kRows>
 using Tile = IntegerTile<Unit, kRows, 2>;
 
-}  // namespace
+const IntegerKernels kInteger = {
+    .quantize = QuantizeRow,
+    .int8_per_row = {2, {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow}},
+    .int8_groups = {2, {Tile<1>::Int8Groups, Tile<2>::Int8Groups}},
+    .int4_groups = {2, {Tile<1>::Int4Groups, Tile<2>::Int4Groups}},
+};
 
-const IntegerKernels& AvxVnniIntegerKernels() {
-  static const IntegerKernels kernels = {
-      .quantize = QuantizeRow,
-      .int8_per_row = {2, {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow}},
-      .int8_groups = {2, {Tile<1>::Int8Groups, Tile<2>::Int8Groups}},
-      .int4_groups = {2, {Tile<1>::Int4Groups, Tile<2>::Int4Groups}},
-  };
-  return kernels;
-}
+}  // namespace
 
 const KernelTable& AvxVnniKernels() {
   static const KernelTable table = [] {
     KernelTable result = Avx2Kernels();
     result.isa = Isa::kAvxVnni;
-    result.integer = AvxVnniIntegerKernels();
+    result.integer = kInteger;
     return result;
   }();
   return table;

@@ -51,23 +51,20 @@ struct Unit {
 template <int kRows>
 using Tile = IntegerTile<Unit, kRows, 4>;
 
-}  // namespace
+const IntegerKernels kInteger = {
+    .quantize = QuantizeRow,
+    .int8_per_row = {3, {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow, Tile<3>::Int8PerRow}},
+    .int8_groups = {3, {Tile<1>::Int8Groups, Tile<2>::Int8Groups, Tile<3>::Int8Groups}},
+    .int4_groups = {3, {Tile<1>::Int4Groups, Tile<2>::Int4Groups, Tile<3>::Int4Groups}},
+};
 
-const IntegerKernels& Avx512VnniIntegerKernels() {
-  static const IntegerKernels kernels = {
-      .quantize = QuantizeRow,
-      .int8_per_row = {3, {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow, Tile<3>::Int8PerRow}},
-      .int8_groups = {3, {Tile<1>::Int8Groups, Tile<2>::Int8Groups, Tile<3>::Int8Groups}},
-      .int4_groups = {3, {Tile<1>::Int4Groups, Tile<2>::Int4Groups, Tile<3>::Int4Groups}},
-  };
-  return kernels;
-}
+}  // namespace
 
 const KernelTable& Avx512VnniKernels() {
   static const KernelTable table = [] {
     KernelTable result = Avx512Kernels();
     result.isa = Isa::kAvx512Vnni;
-    result.integer = Avx512VnniIntegerKernels();
+    result.integer = kInteger;
     return result;
   }();
   return table;

@@ -256,7 +256,7 @@ Expected Oracle(const Model& model, const Steps& steps, size_t s, const std::vec
 }
 
 double Rounding(Isa isa, KvType type) {
-  return isa == Isa::kAvx512Bf16 && type != KvType::kFloat32 ? 0x1p-8 + 0x1p-13 : 0x1p-22;
+  return RoundsToBf16(isa) && type != KvType::kFloat32 ? 0x1p-8 + 0x1p-13 : 0x1p-22;
 }
 
 void ExpectNear(const std::vector<float>& out, const Expected& expected) {
@@ -434,7 +434,7 @@ TEST_P(AttentionTest, BitsOfTheReference) {
   for (int round = 0; round < Rounds(GetParam(), 6); ++round) {
     const Model model = RandomModel(random);
     SCOPED_TRACE(Describe(model));
-    if (GetParam() == Isa::kAvx512Bf16 && model.kv_type != KvType::kFloat32) continue;  // multiplies bf16
+    if (RoundsToBf16(GetParam()) && model.kv_type != KvType::kFloat32) continue;  // multiplies bf16
     const auto sequences = RandomSequences(random, model, 1, 60);
     Steps expected(*reference, model, sequences, 16, random), actual(*backend, model, sequences, 32, random);
     expected.Run({expected.Left(0)});

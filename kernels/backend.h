@@ -21,13 +21,40 @@
 namespace slmmesh::kernels {
 
 enum class KvType : uint8_t { kFloat32, kBFloat16, kInt8 };  // int8: one fp32 scale per position and KV head
-enum class Isa : uint8_t { kReference, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kAvx512Bf16, kNeon, kNeonDotprod };
+enum class Isa : uint8_t {
+  kReference,
+  kAvx2,
+  kAvxVnni,
+  kAvx512,
+  kAvx512Vnni,
+  kAvx512Bf16,
+  kAmx,
+  kNeon,
+  kNeonDotprod,
+  kNeonI8mm
+};
 const char* IsaName(Isa isa);
 std::vector<Isa> SupportedIsas();  // on this machine, slowest first
 
 constexpr int64_t kPanelColumns = 64;    // output columns per packed panel
 constexpr int64_t kAttentionChunk = 16;  // positions; KV block sizes are multiples of it
 constexpr int64_t kAlignment = 64;       // bytes, of every buffer handed to a kernel
+
+// How the rows of a product's x come to be. What is not there yet is made row by row just before the row is packed for
+// the product, and written to `rows`: the threads meet once less, and the row is still in the cache.
+struct RowSource {
+  enum class Kind : uint8_t { kThere, kRmsNorm, kSiluMul };
+  Kind kind = Kind::kThere;
+  float* rows = nullptr;  // [m, k]: MatMulArgs' x, with an x_stride of k
+
+  // kRmsNorm: residual[m, k] += delta where that is not null; row = residual / sqrt(mean(residual^2) + epsilon) * weight
+  float* residual = nullptr;
+  const float* delta = nullptr;
+  const float* weight = nullptr;
+  float epsilon = 0.0f;
+
+  const float* gate_up = nullptr;  // kSiluMul: [m, 2 * k], gate, then up; row = silu(gate) * up
+};
 
 // y[M, N] = sum over leaves (x[M, leaf] · W[N, leaf]^T) (+ bias[N]).
 struct MatMulArgs {
@@ -45,6 +72,7 @@ struct MatMulArgs {
   // num_leaves is a power of two, at most 8.
   const int64_t* leaf_start;
   int num_leaves;
+  RowSource source = {};
 };
 
 // A paged KV cache of one layer, opaque but for its size. Position p of a sequence lies in block
@@ -118,13 +146,6 @@ class Backend {
   virtual size_t KvBlockBytes(KvType type, int64_t block_size, int64_t num_kv_heads, int64_t head_dim) const = 0;
 
   virtual void MatMul(const MatMulArgs& args) = 0;
-  // y[m, h] = x / sqrt(mean(x^2) + epsilon) * weight. x and y may be the same.
-  virtual void RmsNorm(const float* x, const float* weight, float epsilon, int64_t m, int64_t h, float* y) = 0;
-  // residual[m, h] += delta; y = RmsNorm(residual): the two passes over the residual in one.
-  virtual void AddRmsNorm(float* residual, const float* delta, const float* weight, float epsilon, int64_t m, int64_t h,
-                          float* y) = 0;
-  // y[m, i] = silu(gate) * up; gate_up is [m, 2 * i]: gate, then up.
-  virtual void SiluMul(const float* gate_up, int64_t m, int64_t i, float* y) = 0;
   // a[count] += b: joins two ranks' partial sums. The same bits on every instruction set.
   virtual void Add(float* a, const float* b, int64_t count) = 0;
   virtual void RopeStore(const RopeStoreArgs& args) = 0;

@@ -1,5 +1,9 @@
 #include "kernels/bench_probes.h"
 
+#ifdef MESH_KERNELS_X86
+#include "kernels/cpu/amx/tiles.h"
+#endif
+
 namespace slmmesh::kernels {
 
 uint64_t ReadBytes(const void* data, size_t bytes) {
@@ -18,6 +22,35 @@ uint64_t ReadBytes(const void* data, size_t bytes) {
 }
 
 #ifdef MESH_KERNELS_X86
+namespace {
+
+// Four sums over two tiles of rows and two of columns.
+double RunTiles(bool integer, int64_t rounds) {
+  amx::TileConfig config;
+  for (int tile = 0; tile < amx::kTiles; ++tile) {
+    amx::SetTile(config, tile, amx::kRegisterRows, amx::kRegisterRowBytes);
+  }
+  amx::Tiles::Configure(config);  // zeroes them all
+  for (int64_t i = 0; i < rounds; ++i) {
+    if (integer) {
+      amx::Tiles::DotInt8<0, 4, 6>();
+      amx::Tiles::DotInt8<1, 4, 7>();
+      amx::Tiles::DotInt8<2, 5, 6>();
+      amx::Tiles::DotInt8<3, 5, 7>();
+    } else {
+      amx::Tiles::DotBf16<0, 4, 6>();
+      amx::Tiles::DotBf16<1, 4, 7>();
+      amx::Tiles::DotBf16<2, 5, 6>();
+      amx::Tiles::DotBf16<3, 5, 7>();
+    }
+  }
+  amx::Tiles::Release();
+  // 16 x 16 sums of 64 bytes, products and sums counted each.
+  return static_cast<double>(rounds) * 4 * 16 * 16 * (integer ? 64 : 32) * 2;
+}
+
+}  // namespace
+
 // Twelve independent chains cover latency times throughput. Registers hold whatever they hold: zeroed first, so that
 // no slow path of denormals is met.
 #define MESH_PEAK_ROUND(op, reg)                                                                                      \
@@ -40,6 +73,7 @@ double RunPeakLoop(Isa isa, WeightType type, int64_t rounds) {
                      "xmm12", "xmm13", "xmm14", "xmm15");
   const double loops = static_cast<double>(rounds) * kChains;
   const bool integer = type == WeightType::kInt8 || type == WeightType::kInt4;
+  if (isa == Isa::kAmx && type != WeightType::kFloat32) return RunTiles(integer, rounds / 8);
   if (integer && (isa == Isa::kAvx512Vnni || isa == Isa::kAvx512Bf16)) {
     MESH_PEAK_LOOP("vpdpbusd", "zmm")
     return loops * 128;  // 16 lanes, 4 products and 4 sums each

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "kernels/cpu/half.h"
+#include "kernels/test_machines.h"
 #include "kernels/test_util.h"
 
 namespace slmmesh::kernels {
@@ -110,14 +111,14 @@ std::vector<float> Multiply(Backend& backend, const Problem& p) {
   return Multiply(backend, PackedWeights(backend, p), p, 0, p.m);
 }
 
-class IntegerMatMulTest : public testing::TestWithParam<Isa> {};
+class IntegerMatMulTest : public EveryMachineTest {};
 
 // Quantizing moves each x of a block by at most half a step: 1 / 254 of twice its largest magnitude, or of 1 / 128 of
 // the leaf's if that is more. fp32 rounds once or twice a block, and four times for scales, leaves and bias.
 TEST_P(IntegerMatMulTest, AgreesWithDoublePrecision) {
   Random random(1);
   SCOPED_TRACE(random.Describe());
-  const auto backend = MakeBackend(GetParam(), 2);
+  const auto backend = CreateCpuBackend(*GetParam().kernels, 2);
   for (const WeightFormat& format : AllFormats()) {
     const Problem p = RandomProblem(random, format, 9, 4);
     SCOPED_TRACE(Describe(p));
@@ -155,7 +156,7 @@ TEST_P(IntegerMatMulTest, AgreesWithDoublePrecision) {
 TEST_P(IntegerMatMulTest, BitsOfTheReference) {
   Random random(2);
   SCOPED_TRACE(random.Describe());
-  const auto backend = MakeBackend(GetParam(), 2);
+  const auto backend = CreateCpuBackend(*GetParam().kernels, 2);
   const auto reference = MakeBackend(Isa::kReference, 1);
   for (const WeightFormat& format : AllFormats()) {
     const Problem p = RandomProblem(random, format, 20, 5);
@@ -167,11 +168,10 @@ TEST_P(IntegerMatMulTest, BitsOfTheReference) {
 TEST_P(IntegerMatMulTest, RowsDoNotDependOnCompany) {
   Random random(3);
   SCOPED_TRACE(random.Describe());
-  const bool slow = GetParam() == Isa::kReference;
-  const auto one_thread = MakeBackend(GetParam(), 1);
-  const auto four_threads = MakeBackend(GetParam(), 4);
+  const auto one_thread = CreateCpuBackend(*GetParam().kernels, 1);
+  const auto four_threads = CreateCpuBackend(*GetParam().kernels, 4);
   for (const WeightFormat& format : AllFormats()) {
-    const Problem p = RandomProblem(random, format, slow ? 5 : 210, slow ? 3 : 50);
+    const Problem p = RandomProblem(random, format, GetParam().max_m, GetParam().max_groups);
     SCOPED_TRACE(Describe(p));
     const PackedWeights packed(*one_thread, p);
     const std::vector<float> together = Multiply(*four_threads, packed, p, 0, p.m);
@@ -190,7 +190,7 @@ TEST_P(IntegerMatMulTest, RowsDoNotDependOnCompany) {
 TEST_P(IntegerMatMulTest, HalvesAddUpToTheWhole) {
   Random random(4);
   SCOPED_TRACE(random.Describe());
-  const auto backend = MakeBackend(GetParam(), 2);
+  const auto backend = CreateCpuBackend(*GetParam().kernels, 2);
   for (const WeightFormat& format : AllFormats()) {
     Problem p = RandomProblem(random, format, 8, 6);
     p.bias.clear();
@@ -224,7 +224,7 @@ TEST_P(IntegerMatMulTest, HalvesAddUpToTheWhole) {
 // The largest sums that there are, where bytes, pairs of them or blocks would overflow first. All are powers of two
 // times 127 * 127, so the chain of blocks is exact.
 TEST_P(IntegerMatMulTest, ExtremesAreExact) {
-  const auto backend = MakeBackend(GetParam(), 1);
+  const auto backend = CreateCpuBackend(*GetParam().kernels, 1);
   const int64_t k = 2048;
   for (const float sign : {1.0f, -1.0f}) {
     Problem p = {
@@ -239,7 +239,7 @@ TEST_P(IntegerMatMulTest, ExtremesAreExact) {
 TEST_P(IntegerMatMulTest, ActivationsThatAreNotFiniteGiveNan) {
   Random random(5);
   SCOPED_TRACE(random.Describe());
-  const auto backend = MakeBackend(GetParam(), 1);
+  const auto backend = CreateCpuBackend(*GetParam().kernels, 1);
   for (const WeightFormat& format : AllFormats()) {
     Problem p = RandomProblem(random, format, 3, 3);
     p.leaves = {0, p.k};
@@ -256,7 +256,7 @@ TEST_P(IntegerMatMulTest, ActivationsThatAreNotFiniteGiveNan) {
 
 // One number for all machines: the bits of products whose inputs owe nothing to a machine's own library.
 TEST_P(IntegerMatMulTest, BitsOfEveryMachine) {
-  const auto backend = MakeBackend(GetParam(), 2);
+  const auto backend = CreateCpuBackend(*GetParam().kernels, 2);
   uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
   std::mt19937_64 engine(6);
   for (const WeightFormat& format : AllFormats()) {
@@ -279,8 +279,8 @@ TEST_P(IntegerMatMulTest, BitsOfEveryMachine) {
   EXPECT_EQ(hash, 1033914109196728079u);
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryIsa, IntegerMatMulTest, testing::ValuesIn(SupportedIsas()),
-                         [](const auto& info) { return IsaName(info.param); });
+INSTANTIATE_TEST_SUITE_P(EveryMachine, IntegerMatMulTest, testing::ValuesIn(Machines()),
+                         [](const auto& info) { return info.param.name; });
 
 TEST(Half, RoundTripsAndRoundsToNearestEven) {
   for (uint32_t half = 0; half < 0x10000; ++half) {

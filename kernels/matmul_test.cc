@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/test_machines.h"
 #include "kernels/test_util.h"
 
 namespace slmmesh::kernels {
@@ -75,19 +76,19 @@ std::vector<float> Multiply(Backend& backend, const PackedWeights& packed, const
   return y;
 }
 
-class MatMulTest : public testing::TestWithParam<Isa> {};
+class MatMulTest : public EveryMachineTest {};
 
 TEST_P(MatMulTest, AgreesWithDoublePrecision) {
   Random random(1);
   SCOPED_TRACE(random.Describe());
-  const auto backend = MakeBackend(GetParam(), 2);
+  const auto backend = CreateCpuBackend(*GetParam().kernels, 2);
   for (int round = 0; round < 30; ++round) {
     const Problem p = RandomProblem(random, 40);
     SCOPED_TRACE(Describe(p));
     const PackedWeights packed(*backend, p.type, p.weights, p.n, p.k);
     const std::vector<float> y = Multiply(*backend, packed, p, 0, p.m, p.leaves);
     const bool bf16 = p.type == WeightType::kBFloat16;
-    const bool rounds_x = bf16 && GetParam() == Isa::kAvx512Bf16;
+    const bool rounds_x = bf16 && RoundsToBf16(GetParam().kernels->isa);
     for (int64_t i = 0; i < p.m; ++i) {
       for (int64_t j = 0; j < p.n; ++j) {
         double sum = p.bias.empty() ? 0.0 : p.bias[j], norm = std::abs(sum);
@@ -108,8 +109,8 @@ TEST_P(MatMulTest, AgreesWithDoublePrecision) {
 TEST_P(MatMulTest, RowsDoNotDependOnCompany) {
   Random random(2);
   SCOPED_TRACE(random.Describe());
-  const auto one_thread = MakeBackend(GetParam(), 1);
-  const auto four_threads = MakeBackend(GetParam(), 4);
+  const auto one_thread = CreateCpuBackend(*GetParam().kernels, 1);
+  const auto four_threads = CreateCpuBackend(*GetParam().kernels, 4);
   for (int round = 0; round < 25; ++round) {
     const Problem p = RandomProblem(random, round % 5 == 0 ? 230 : 30);
     SCOPED_TRACE(Describe(p));
@@ -127,10 +128,10 @@ TEST_P(MatMulTest, RowsDoNotDependOnCompany) {
 
 // Long enough for several K blocks, of which the last is partial.
 TEST_P(MatMulTest, LongRowsDoNotDependOnCompany) {
-  if (GetParam() == Isa::kReference) GTEST_SKIP() << "knows no blocks of its own, and is slow";
+  if (GetParam().kernels == &ReferenceKernels()) GTEST_SKIP() << "knows no blocks of its own, and is slow";
   Random random(3);
   SCOPED_TRACE(random.Describe());
-  const auto backend = MakeBackend(GetParam(), 2);
+  const auto backend = CreateCpuBackend(*GetParam().kernels, 2);
   for (const WeightType type : {WeightType::kFloat32, WeightType::kBFloat16}) {
     Problem p = {.m = 131, .n = 70, .k = 1346, .type = type, .leaves = {0, 1346}};
     p.x = random.Normals(p.m * p.k);
@@ -150,7 +151,7 @@ TEST_P(MatMulTest, LongRowsDoNotDependOnCompany) {
 TEST_P(MatMulTest, HalvesAddUpToTheWhole) {
   Random random(4);
   SCOPED_TRACE(random.Describe());
-  const auto backend = MakeBackend(GetParam(), 2);
+  const auto backend = CreateCpuBackend(*GetParam().kernels, 2);
   for (int round = 0; round < 25; ++round) {
     Problem p = RandomProblem(random, 20);
     p.bias.clear();
@@ -187,7 +188,7 @@ TEST_P(MatMulTest, HalvesAddUpToTheWhole) {
 
 TEST_P(MatMulTest, NothingToDo) {
   Random random(6);
-  const auto backend = MakeBackend(GetParam(), 1);
+  const auto backend = CreateCpuBackend(*GetParam().kernels, 1);
   Problem p = {.m = 2, .n = 1, .k = 2, .type = WeightType::kFloat32, .leaves = {0, 2}};
   p.x = random.Normals(4);
   p.weights = random.Normals(2);
@@ -205,11 +206,11 @@ TEST_P(MatMulTest, NothingToDo) {
 TEST_P(MatMulTest, BitsOfTheReference) {
   Random random(5);
   SCOPED_TRACE(random.Describe());
-  const auto backend = MakeBackend(GetParam(), 2);
+  const auto backend = CreateCpuBackend(*GetParam().kernels, 2);
   const auto reference = MakeBackend(Isa::kReference, 1);
   for (int round = 0; round < 15; ++round) {
     Problem p = RandomProblem(random, 20);
-    if (GetParam() == Isa::kAvx512Bf16) p.type = WeightType::kFloat32;
+    if (RoundsToBf16(GetParam().kernels->isa)) p.type = WeightType::kFloat32;
     SCOPED_TRACE(Describe(p));
     const PackedWeights packed(*backend, p.type, p.weights, p.n, p.k);
     EXPECT_TRUE(
@@ -217,8 +218,8 @@ TEST_P(MatMulTest, BitsOfTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryIsa, MatMulTest, testing::ValuesIn(SupportedIsas()),
-                         [](const auto& info) { return IsaName(info.param); });
+INSTANTIATE_TEST_SUITE_P(EveryMachine, MatMulTest, testing::ValuesIn(Machines()),
+                         [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace slmmesh::kernels

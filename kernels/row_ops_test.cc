@@ -13,18 +13,59 @@ class RowOpsTest : public testing::TestWithParam<Isa> {
   const std::unique_ptr<Backend> reference_ = MakeBackend(Isa::kReference, 1);
 };
 
+// The product of `x` with a matrix of one row; rows that have a source are written to x.
+std::vector<float> Multiply(Backend& backend, const WeightFormat& format, RowSource source, int64_t m,
+                            std::vector<float>* x) {
+  const int64_t k = static_cast<int64_t>(x->size()) / m;
+  const Buffer weights(backend, backend.PackedBytes(format, 1, k));
+  if (format.is_integer()) {
+    const std::vector<int8_t> quants(k, 3);
+    const std::vector<float> scales(k, 0.5f);
+    backend.PackPanel(format, QuantizedRows{quants.data(), scales.data(), nullptr, 1}, 0, k, weights.get());
+  } else {
+    const std::vector<float> row(k, 0.75f);
+    backend.PackPanel(format.type, row.data(), 1, 0, k, weights.get());
+  }
+  source.rows = x->data();
+  std::vector<float> y(m);
+  const int64_t one_leaf[] = {0, k};
+  backend.MatMul({x->data(), k, weights.get(), format, nullptr, y.data(), 1, m, 1, k, one_leaf, 1, source});
+  return y;
+}
+
+std::vector<float> Made(Backend& backend, const RowSource& source, int64_t m, int64_t k) {
+  std::vector<float> rows(m * k);
+  Multiply(backend, WeightType::kFloat32, source, m, &rows);
+  return rows;
+}
+
+RowSource Norm(std::vector<float>& residual, const float* delta, const std::vector<float>& weight) {
+  RowSource source;
+  source.kind = RowSource::Kind::kRmsNorm;
+  source.residual = residual.data();
+  source.delta = delta;
+  source.weight = weight.data();
+  source.epsilon = 1e-5f;
+  return source;
+}
+
+RowSource Silu(const std::vector<float>& gate_up) {
+  RowSource source;
+  source.kind = RowSource::Kind::kSiluMul;
+  source.gate_up = gate_up.data();
+  return source;
+}
+
 TEST_P(RowOpsTest, RmsNorm) {
   Random random(21);
   SCOPED_TRACE(random.Describe());
-  for (const int64_t h : {1, 2, 15, 16, 17, 64, 100, 576, 4099}) {
+  for (const int64_t h : {2, 14, 16, 18, 64, 100, 576, 4098}) {
     const int64_t m = random.Between(1, 9);
-    const auto x = random.Normals(m * h), weight = random.Normals(h);
-    std::vector<float> y(m * h), same(m * h), in_place = x;
-    backend_->RmsNorm(x.data(), weight.data(), 1e-5f, m, h, y.data());
-    reference_->RmsNorm(x.data(), weight.data(), 1e-5f, m, h, same.data());
-    backend_->RmsNorm(in_place.data(), weight.data(), 1e-5f, m, h, in_place.data());
-    EXPECT_TRUE(SameBits(y, same)) << h;
-    EXPECT_TRUE(SameBits(y, in_place)) << h;
+    auto x = random.Normals(m * h);
+    const auto before = x, weight = random.Normals(h);
+    const auto y = Made(*backend_, Norm(x, nullptr, weight), m, h);
+    EXPECT_TRUE(SameBits(y, Made(*reference_, Norm(x, nullptr, weight), m, h))) << h;
+    EXPECT_TRUE(SameBits(x, before)) << h;
     for (int64_t row = 0; row < m; ++row) {
       double squares = 0.0;
       for (int64_t i = 0; i < h; ++i) squares += static_cast<double>(x[row * h + i]) * x[row * h + i];
@@ -39,32 +80,29 @@ TEST_P(RowOpsTest, RmsNorm) {
   }
 }
 
-TEST_P(RowOpsTest, AddRmsNormIsAddThenRmsNorm) {
+TEST_P(RowOpsTest, ANormWithADeltaIsAddThenNorm) {
   Random random(22);
   SCOPED_TRACE(random.Describe());
-  for (const int64_t h : {1, 30, 64, 577, 2048}) {
+  for (const int64_t h : {2, 30, 64, 578, 2048}) {
     const int64_t m = random.Between(1, 20);
     const auto delta = random.Normals(m * h), weight = random.Normals(h);
-    std::vector<float> residual = random.Normals(m * h), apart = residual, y(m * h), y_apart(m * h);
-    backend_->AddRmsNorm(residual.data(), delta.data(), weight.data(), 1e-6f, m, h, y.data());
+    std::vector<float> residual = random.Normals(m * h), apart = residual;
+    const auto y = Made(*backend_, Norm(residual, delta.data(), weight), m, h);
     backend_->Add(apart.data(), delta.data(), m * h);
-    backend_->RmsNorm(apart.data(), weight.data(), 1e-6f, m, h, y_apart.data());
     EXPECT_TRUE(SameBits(residual, apart)) << h;
-    EXPECT_TRUE(SameBits(y, y_apart)) << h;
+    EXPECT_TRUE(SameBits(y, Made(*backend_, Norm(apart, nullptr, weight), m, h))) << h;
   }
 }
 
 TEST_P(RowOpsTest, SiluMul) {
   Random random(23);
   SCOPED_TRACE(random.Describe());
-  for (const int64_t i : {1, 7, 16, 50, 1536, 9000}) {
+  for (const int64_t i : {2, 6, 16, 50, 1536, 9000}) {
     const int64_t m = random.Between(1, 6);
     auto gate_up = random.Normals(m * 2 * i);
     for (float& value : gate_up) value *= 20.0f;  // far into both tails
-    std::vector<float> y(m * i), same(m * i);
-    backend_->SiluMul(gate_up.data(), m, i, y.data());
-    reference_->SiluMul(gate_up.data(), m, i, same.data());
-    EXPECT_TRUE(SameBits(y, same)) << i;
+    const auto y = Made(*backend_, Silu(gate_up), m, i);
+    EXPECT_TRUE(SameBits(y, Made(*reference_, Silu(gate_up), m, i))) << i;
     for (int64_t row = 0; row < m; ++row) {
       for (int64_t j = 0; j < i; ++j) {
         const double gate = gate_up[row * 2 * i + j], up = gate_up[row * 2 * i + i + j];
@@ -76,10 +114,32 @@ TEST_P(RowOpsTest, SiluMul) {
 }
 
 TEST_P(RowOpsTest, SiluKeepsNaN) {
-  const float gate_up[] = {std::numeric_limits<float>::quiet_NaN(), 1.0f};
-  float y = 0.0f;
-  backend_->SiluMul(gate_up, 1, 1, &y);
-  EXPECT_TRUE(std::isnan(y));
+  const std::vector<float> gate_up = {std::numeric_limits<float>::quiet_NaN(), 1.0f, 1.0f, 1.0f};
+  EXPECT_TRUE(std::isnan(Made(*backend_, Silu(gate_up), 1, 2)[0]));
+}
+
+// Of every format, packed by one thread or by all.
+TEST_P(RowOpsTest, AProductOfMadeRowsIsThatOfRowsThatWereThere) {
+  Random random(26);
+  SCOPED_TRACE(random.Describe());
+  for (const WeightFormat& format : {WeightFormat(WeightType::kFloat32), WeightFormat(WeightType::kBFloat16),
+                                     WeightFormat(WeightType::kInt8, 0, ScaleType::kFloat32, false),
+                                     WeightFormat(WeightType::kInt8, 16, ScaleType::kFloat16, false),
+                                     WeightFormat(WeightType::kInt4, 32, ScaleType::kFloat16, false)}) {
+    for (const int64_t m : {1, 5, 80}) {
+      const int64_t k = 192;
+      std::vector<float> residual = random.Normals(m * k), made(m * k);
+      const auto delta = random.Normals(m * k), weight = random.Normals(k), gate_up = random.Normals(m * 2 * k);
+      for (const RowSource& source : {Norm(residual, delta.data(), weight), Silu(gate_up)}) {
+        const auto y = Multiply(*backend_, format, source, m, &made);
+        auto there = made;
+        EXPECT_TRUE(SameBits(y, Multiply(*backend_, format, {}, m, &there))) << m;
+        EXPECT_TRUE(SameBits(made, there)) << m;
+        if (source.kind != RowSource::Kind::kSiluMul) continue;
+        EXPECT_TRUE(SameBits(made, Made(*reference_, source, m, k))) << m;
+      }
+    }
+  }
 }
 
 TEST_P(RowOpsTest, Add) {
@@ -163,7 +223,7 @@ TEST(CreateTest, RefusesWhatTheMachineLacks) {
   const std::vector<Isa> isas = SupportedIsas();
   EXPECT_EQ(isas.front(), Isa::kReference);
   EXPECT_NE(CreateCpuBackend({}), nullptr);
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx, Isa::kNeonI8mm}) {
     const bool supported = std::find(isas.begin(), isas.end(), isa) != isas.end();
     EXPECT_EQ(MakeBackend(isa, 1) != nullptr, supported) << IsaName(isa);
   }

@@ -12,6 +12,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/bfloat16.h"
+#include "kernels/cpu/kernel_table.h"
 
 namespace slmmesh::kernels {
 
@@ -55,6 +56,8 @@ class Buffer {
   void* data_;
 };
 
+// Whether activations are rounded to bf16 where weights or a cache are.
+inline bool RoundsToBf16(Isa isa) { return isa == Isa::kAvx512Bf16 || isa == Isa::kAmx; }
 inline float Rounded(float value, bool to_bf16) { return to_bf16 ? Bf16ToFloat(FloatToBf16(value)) : value; }
 
 // Bits, not values: tells -0 from 0 and one NaN from another.

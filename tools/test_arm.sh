@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds kernels/ for Arm and runs its tests under emulation: NEON, and the dot products of Armv8.2. Timings mean nothing
-# there. usage: test_arm.sh [BUILD-FOLDER]
+# Builds kernels/ for Arm and runs its tests under emulation: NEON, the dot products of Armv8.2, the matrix products of
+# Armv8.6. Timings mean nothing there. usage: test_arm.sh [BUILD-FOLDER]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build}/arm
@@ -19,6 +19,7 @@ compile() { # source, flags …
 for source in kernels/cpu/*.cc kernels/cpu/reference/*.cc kernels/cpu/neon/*.cc; do
   case $source in
     *_dotprod.cc) compile "$source" -march=armv8.2-a+dotprod ;;
+    *_i8mm.cc) compile "$source" -march=armv8.2-a+dotprod+i8mm ;;
     *) compile "$source" ;;
   esac
 done

@@ -52,21 +52,6 @@ class CpuBackend : public Backend {
 
   void MatMul(const MatMulArgs& args) override { matmul_.Run(args); }
 
-  void RmsNorm(const float* x, const float* weight, float epsilon, int64_t m, int64_t h, float* y) override {
-    ForRows(m, h, [&](int64_t row) { kernels_.rms_norm(x + row * h, weight, epsilon, h, y + row * h); });
-  }
-  void AddRmsNorm(float* residual, const float* delta, const float* weight, float epsilon, int64_t m, int64_t h,
-                  float* y) override {
-    ForRows(m, h, [&](int64_t row) {
-      kernels_.add_rms_norm(residual + row * h, delta + row * h, weight, epsilon, h, y + row * h);
-    });
-  }
-  void SiluMul(const float* gate_up, int64_t m, int64_t i, float* y) override {
-    ForRows(m, i, [&](int64_t row) {
-      const float* gate = gate_up + row * 2 * i;
-      kernels_.silu_mul(gate, gate + i, i, y + row * i);
-    });
-  }
   void Add(float* a, const float* b, int64_t count) override {
     ForRows(DivideUp(count, kElementsPerTask), kElementsPerTask, [&](int64_t task) {
       const int64_t end = std::min(count, (task + 1) * kElementsPerTask);
@@ -115,12 +100,16 @@ class CpuBackend : public Backend {
 
 }  // namespace
 
+std::unique_ptr<Backend> CreateCpuBackend(const KernelTable& kernels, int threads) {
+  return std::make_unique<CpuBackend>(kernels, threads);
+}
+
 std::unique_ptr<Backend> CreateCpuBackend(const CpuOptions& options) {
   const std::vector<Isa> isas = SupportedIsas();
   const Isa isa = options.automatic_isa ? isas.back() : options.isa;
   if (std::find(isas.begin(), isas.end(), isa) == isas.end()) return nullptr;
   const int threads = options.threads > 0 ? options.threads : ThreadPool::AvailableCpus();
-  return std::make_unique<CpuBackend>(KernelsFor(isa), threads);
+  return CreateCpuBackend(KernelsFor(isa), threads);
 }
 
 }  // namespace slmmesh::kernels

@@ -31,6 +31,11 @@ struct IntegerLayout {
   int64_t panel_bytes() const { return groups() * group_bytes(); }
 };
 
+// Int4 weights that hold the same numbers in a byte each.
+inline WeightFormat Widened(const WeightFormat& int4) {
+  return {WeightType::kInt8, int4.group, int4.scale_type, int4.has_minima};
+}
+
 constexpr int kMaxShift = 7;  // of a block of x
 constexpr int32_t kInt8Offset = 128;
 inline int32_t Int4Offset(const WeightFormat& format) { return format.has_minima ? 0 : 8; }

@@ -2,11 +2,11 @@
 // of one group are exact and groups are added in ascending k, so no choice made here changes a bit.
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 
 #include "kernels/cpu/integer_layout.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/panel_sums.h"
+#include "kernels/cpu/row_source.h"
 
 namespace slmmesh::kernels {
 namespace {
@@ -18,20 +18,24 @@ const IntegerTiles& TilesFor(const IntegerKernels& kernels, const WeightFormat& 
 
 int64_t AlignUp(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-// x quantized, tile by tile: quants [k / 4][rows][4], sums and shifts [k / block][rows], scales [leaves][rows].
+// From so many tiles a task on, widening int4 weights costs less than unpacking them in each, and results are so many
+// that they miss the caches.
+constexpr int64_t kManyTiles = 8;
+
+// x quantized: quants [m][k] (rows lie k + kAlignment apart, or those of a power of two would share their cache lines'
+// places), sums and shifts [m][k / block], scales [leaves][m].
 struct QuantizedActivations {
-  QuantizedActivations(const MatMulArgs& args, int64_t tile_rows)
-      : tiles(args.m, tile_rows),
-        k(args.k),
+  explicit QuantizedActivations(const MatMulArgs& args)
+      : m(args.m),
+        stride(AlignUp(args.k) + kAlignment),
         num_leaves(args.num_leaves),
         block(IntegerLayout(args.format, args.k).block()),
         num_blocks(args.k / block) {}
 
-  int64_t quant_bytes() const { return AlignUp(tiles.m * k); }
-  int64_t block_bytes() const { return AlignUp(tiles.m * num_blocks * static_cast<int64_t>(sizeof(int32_t))); }
+  int64_t quant_bytes() const { return m * stride; }
+  int64_t block_bytes() const { return AlignUp(m * num_blocks * static_cast<int64_t>(sizeof(int32_t))); }
   int64_t bytes() const {
-    const int64_t scale_bytes = AlignUp(tiles.m * num_leaves * static_cast<int64_t>(sizeof(float)));
-    return quant_bytes() + 2 * block_bytes() + scale_bytes;
+    return quant_bytes() + 2 * block_bytes() + m * num_leaves * static_cast<int64_t>(sizeof(float));
   }
   void PlaceAt(void* memory) {
     quants = static_cast<int8_t*>(memory);
@@ -39,108 +43,158 @@ struct QuantizedActivations {
     shifts = reinterpret_cast<int32_t*>(quants + quant_bytes() + block_bytes());
     scales = reinterpret_cast<float*>(quants + quant_bytes() + 2 * block_bytes());
   }
-
-  int64_t Rows(int64_t tile) const { return tiles.Start(tile + 1) - tiles.Start(tile); }
-  QuantizedBlocks Tile(int64_t tile) const {
-    const int64_t row = tiles.Start(tile);
-    return {quants + row * k, sums + row * num_blocks, shifts + row * num_blocks};
+  // From column `begin` on, which starts a block.
+  QuantizedBlocks At(int64_t row, int64_t begin) const {
+    const int64_t b = row * num_blocks + begin / block;
+    return {quants + row * stride + begin, sums + b, shifts + b};
   }
-  float* Scales(int64_t tile) const { return scales + tiles.Start(tile) * num_leaves; }
 
-  RowTiles tiles;
-  int64_t k, num_leaves, block, num_blocks;
+  int64_t m, stride, num_leaves, block, num_blocks;
   int8_t* quants = nullptr;
   int32_t *sums = nullptr, *shifts = nullptr;
   float* scales = nullptr;
 };
 
-// `row` has room for one row in the order of k, before it is spread between those of its tile.
-void QuantizeTile(const MatMulArgs& args, const IntegerKernels& kernels, const QuantizedActivations& to, int64_t tile,
-                  QuantizedBlocks row) {
-  const int64_t rows = to.Rows(tile);
-  const float* x = args.x + to.tiles.Start(tile) * args.x_stride;
-  const QuantizedBlocks out = to.Tile(tile);
-  float* const scales = to.Scales(tile);
-  if (rows == 1) row = out;  // one row lies there as it is
-  for (int64_t r = 0; r < rows; ++r, x += args.x_stride) {
-    for (int l = 0; l < args.num_leaves; ++l) {
-      const int64_t begin = args.leaf_start[l], count = args.leaf_start[l + 1] - begin;
-      if (count == 0) continue;
-      const int64_t b = begin / to.block;
-      scales[l * rows + r] =
-          kernels.quantize(x + begin, count, to.block, {row.quants + begin, row.sums + b, row.shifts + b});
-    }
-    if (rows == 1) return;
-    for (int64_t i = 0; i < to.k / 4; ++i) std::memcpy(out.quants + (i * rows + r) * 4, row.quants + 4 * i, 4);
-    for (int64_t b = 0; b < to.num_blocks; ++b) {
-      out.sums[b * rows + r] = row.sums[b];
-      out.shifts[b * rows + r] = row.shifts[b];
-    }
+void QuantizeRow(const MatMulArgs& args, const KernelTable& kernels, const QuantizedActivations& to, int64_t row) {
+  MakeRow(kernels, args.source, args.k, row);
+  const float* x = args.x + row * args.x_stride;
+  for (int l = 0; l < args.num_leaves; ++l) {
+    const int64_t begin = args.leaf_start[l], count = args.leaf_start[l + 1] - begin;
+    if (count == 0) continue;
+    to.scales[l * to.m + row] = kernels.integer.quantize(x + begin, count, to.block, to.At(row, begin));
   }
 }
 
 class IntegerPanelTask {
  public:
-  IntegerPanelTask(const MatMulArgs& args, const IntegerTiles& kernels, const QuantizedActivations& x,
-                   int64_t first_tile, int64_t end_tile, int64_t panel)
+  // `rows`: null, or the kernel that takes all tiles together.
+  // `widened` has room for kMaxBlockBytes.
+  IntegerPanelTask(const MatMulArgs& args, const IntegerKernels& kernels, IntegerRowsFunction rows,
+                   const QuantizedActivations& x, RowTiles tiles, int64_t first_tile, int64_t end_tile, int64_t panel,
+                   const PanelSums& sums, char* widened)
       : args_(args),
         kernels_(kernels),
+        rows_(rows),
         x_(x),
         layout_(args.format, args.k),
+        tiles_(tiles),
         first_tile_(first_tile),
         end_tile_(end_tile),
+        first_row_(tiles.Start(first_tile)),
+        sums_(sums),
+        widened_(widened),
         weights_(static_cast<const char*>(args.weights) + panel * layout_.panel_bytes()) {}
 
-  void RunLeaf(int leaf, float* sums) const {
+  void RunLeaf(int leaf) const {
     const int64_t begin = args_.leaf_start[leaf], end = args_.leaf_start[leaf + 1];
     const int64_t tiles = end_tile_ - first_tile_;
-    if (tiles == 1) return RunTile(first_tile_, leaf, begin, end, At(begin), 0, sums);
-    const int64_t unit = args_.format.group == 0 ? x_.block : args_.format.group;
-    const int64_t unit_bytes = args_.format.group == 0 ? x_.block * kPanelColumns : layout_.group_bytes();
-    const int64_t block_k = std::max(int64_t{1}, BlockBytes(tiles) / unit_bytes) * unit;
-    for (int64_t k = begin; k < end; k += block_k) {
-      const int64_t block_end = std::min(k + block_k, end);
-      for (int64_t t = 0; t < tiles; ++t) {
-        const BlockFetch fetch(t, tiles, At(block_end) - At(k));
-        RunTile(first_tile_ + t, leaf, k, block_end, At(block_end) + fetch.offset, fetch.lines, sums);
-      }
+    if (tiles == 1 || rows_ != nullptr) {
+      RunTiles(Stretch(leaf, begin, end, args_.format, At(begin)), leaf, first_tile_, end_tile_);
+    } else if (tiles >= kManyTiles && CanWiden()) {
+      RunWidened(leaf, begin, end);
+    } else {
+      RunBlocks(leaf, begin, end);
     }
   }
 
  private:
+  bool CanWiden() const {
+    return args_.format.type == WeightType::kInt4 && kernels_.widen != nullptr &&
+           IntegerLayout(Widened(args_.format), args_.k).group_bytes() <= kMaxBlockBytes;
+  }
+
   // The group that begins with k; without groups, k's own quants.
   const char* At(int64_t k) const {
     if (args_.format.group == 0) return weights_ + layout_.header_bytes() + layout_.QuantBytes(k);
     return weights_ + k / args_.format.group * layout_.group_bytes();
   }
 
-  void RunTile(int64_t tile, int leaf, int64_t begin, int64_t end, const char* prefetch, int prefetch_lines,
-               float* sums) const {
-    const int64_t rows = x_.Rows(tile);
-    const int64_t first_block = begin / x_.block * rows;
-    const QuantizedBlocks x = x_.Tile(tile);
-    const IntegerTileArgs tile_args = {
-        .format = &args_.format,
-        .x = x.quants + begin * rows,
-        .x_sums = x.sums + first_block,
-        .x_shifts = x.shifts + first_block,
-        .x_scales = end == args_.leaf_start[leaf + 1] ? x_.Scales(tile) + leaf * rows : nullptr,
-        .weights = At(begin),
+  void RunBlocks(int leaf, int64_t begin, int64_t end) const {
+    const int64_t unit = args_.format.group == 0 ? x_.block : args_.format.group;
+    const int64_t unit_bytes = args_.format.group == 0 ? x_.block * kPanelColumns : layout_.group_bytes();
+    const int64_t tiles = end_tile_ - first_tile_;
+    const int64_t block_k = std::max(int64_t{1}, BlockBytes(tiles) / unit_bytes) * unit;
+    for (int64_t k = begin; k < end; k += block_k) {
+      const int64_t block_end = std::min(k + block_k, end);
+      const char* const next = At(block_end);
+      IntegerTileArgs tile_args = Stretch(leaf, k, block_end, args_.format, At(k));
+      for (int64_t t = 0; t < tiles; ++t) {
+        const BlockFetch fetch(t, tiles, next - tile_args.weights);
+        tile_args.prefetch = next + fetch.offset;
+        tile_args.prefetch_lines = fetch.lines;
+        RunTiles(tile_args, leaf, first_tile_ + t, first_tile_ + t + 1);
+      }
+    }
+  }
+
+  // The same over int4 weights that become int8 block by block. The first two tiles fetch the next block: a line of it
+  // per 256 bytes of this one, which has twice its size.
+  void RunWidened(int leaf, int64_t begin, int64_t end) const {
+    const WeightFormat format = Widened(args_.format);
+    const int64_t group_bytes = IntegerLayout(format, args_.k).group_bytes();
+    const int64_t block_k = kMaxBlockBytes / group_bytes * format.group;
+    for (int64_t k = begin; k < end; k += block_k) {
+      const int64_t block_end = std::min(k + block_k, end), groups = (block_end - k) / format.group;
+      kernels_.widen(args_.format, At(k), groups, widened_);
+      IntegerTileArgs tile_args = Stretch(leaf, k, block_end, format, widened_);
+      tile_args.prefetch = At(block_end);
+      for (int64_t tile = first_tile_; tile < end_tile_; ++tile) {
+        tile_args.prefetch_lines = tile < first_tile_ + 2 ? 1 : 0;
+        RunTiles(tile_args, leaf, tile, tile + 1);
+        tile_args.prefetch += groups * group_bytes / 4;
+      }
+    }
+  }
+
+  // What all tiles over [begin, end) of a leaf's k are given, but for their rows. `weights`: the first group; without
+  // groups the quants of the first k.
+  IntegerTileArgs Stretch(int leaf, int64_t begin, int64_t end, const WeightFormat& format, const char* weights) const {
+    const QuantizedBlocks x = x_.At(0, begin);
+    return {
+        .format = &format,
+        .x = x.quants,
+        .x_sums = x.sums,
+        .x_shifts = x.shifts,
+        .x_scales = end == args_.leaf_start[leaf + 1] ? x_.scales + leaf * x_.m : nullptr,
+        .x_stride = x_.stride,
+        .x_block_stride = x_.num_blocks,
+        .weights = weights,
         .scales = weights_,
         .k = end - begin,
-        .sums = sums + (x_.tiles.Start(tile) - x_.tiles.Start(first_tile_)) * kPanelColumns,
+        .sums = sums_.Leaf(leaf),
         .resume = begin > args_.leaf_start[leaf],
-        .prefetch = prefetch,
-        .prefetch_lines = prefetch_lines,
+        .prefetch = nullptr,
+        .prefetch_lines = 0,
     };
-    kernels_.tile[rows - 1](tile_args);
+  }
+
+  void RunTiles(IntegerTileArgs args, int leaf, int64_t first, int64_t last) const {
+    const int64_t row = tiles_.Start(first), rows = tiles_.Start(last) - row;
+    const int64_t task_row = row - first_row_;
+    const bool ends_leaf = args.x_scales != nullptr;
+    args.x += row * args.x_stride;
+    args.x_sums += row * args.x_block_stride;
+    args.x_shifts += row * args.x_block_stride;
+    if (ends_leaf) args.x_scales += row;
+    args.sums += task_row * kPanelColumns;
+    if (ends_leaf && end_tile_ - first_tile_ >= kManyTiles) sums_.FetchOutput(leaf, task_row, rows);
+    if (rows_ != nullptr) {
+      rows_(args, rows);
+    } else {
+      TilesFor(kernels_, *args.format).tile[rows - 1](args);
+    }
+    if (ends_leaf) sums_.EndLeaf(leaf, task_row, rows);
   }
 
   const MatMulArgs& args_;
-  const IntegerTiles& kernels_;
+  const IntegerKernels& kernels_;
+  const IntegerRowsFunction rows_;
   const QuantizedActivations& x_;
   const IntegerLayout layout_;
-  const int64_t first_tile_, end_tile_;
+  const RowTiles tiles_;
+  const int64_t first_tile_, end_tile_, first_row_;
+  const PanelSums& sums_;
+  char* const widened_;
   const char* weights_;  // of the panel
 };
 
@@ -161,35 +215,28 @@ void CheckFormat(const MatMulArgs& args) {
 
 void MatMulRunner::RunInteger(const MatMulArgs& args) {
   CheckFormat(args);
-  const IntegerTiles& kernels = TilesFor(kernels_.integer, args.format);
-  QuantizedActivations x(args, kernels.tile_rows);
-  // Behind x, a row's room for each worker.
-  const int64_t sums_bytes = AlignUp(x.num_blocks * static_cast<int64_t>(sizeof(int32_t)));
-  const int64_t row_bytes = AlignUp(x.k) + 2 * sums_bytes;
-  ReservePacked(static_cast<size_t>(x.bytes() + pool_.threads() * row_bytes));
+  QuantizedActivations x(args);
+  ReservePacked(static_cast<size_t>(x.bytes()));
   x.PlaceAt(packed_.get());
-  const auto quantize = [&](int64_t tile, int worker) {
-    char* row = static_cast<char*>(packed_.get()) + x.bytes() + worker * row_bytes;
-    char* sums = row + AlignUp(x.k);
-    QuantizeTile(args, kernels_.integer, x, tile,
-                 {reinterpret_cast<int8_t*>(row), reinterpret_cast<int32_t*>(sums),
-                  reinterpret_cast<int32_t*>(sums + sums_bytes)});
-  };
+  const auto quantize = [&](int64_t row, int /*worker*/) { QuantizeRow(args, kernels_, x, row); };
   if (args.m * args.k <= kSerialPackElements) {
-    for (int64_t tile = 0; tile < x.tiles.count; ++tile) quantize(tile, 0);
+    for (int64_t row = 0; row < args.m; ++row) quantize(row, 0);
   } else {
-    pool_.For(x.tiles.count, quantize);
+    pool_.For(args.m, quantize);
   }
 
+  const IntegerRowsFunction rows = args.m >= kernels_.integer.least_rows ? kernels_.integer.rows : nullptr;
+  const int64_t tile_rows = rows != nullptr ? kRowsTile : TilesFor(kernels_.integer, args.format).tile_rows;
+  const RowTiles tiles(args.m, tile_rows);
   const int64_t panels = (args.n + kPanelColumns - 1) / kPanelColumns;
-  const int64_t groups = RowGroups(x.tiles, kernels.tile_rows, kGroupRows, panels, pool_.threads());
+  const int64_t groups = RowGroups(tiles, tile_rows, kGroupRows, panels, pool_.threads());
   pool_.For(panels * groups, [&](int64_t index, int worker) {
     const int64_t group = index % groups, panel = index / groups;
-    const int64_t first = group * x.tiles.count / groups, end = (group + 1) * x.tiles.count / groups;
-    const IntegerPanelTask task(args, kernels, x, first, end, panel);
-    PanelSums(args, panel, x.tiles.Start(first), x.tiles.Start(end) - x.tiles.Start(first), kGroupRows,
-              static_cast<float*>(sums_[worker].get()))
-        .Run([&](int leaf, float* sums) { task.RunLeaf(leaf, sums); });
+    const int64_t first = group * tiles.count / groups, end = (group + 1) * tiles.count / groups;
+    PanelSums sums(args, kernels_, panel, tiles.Start(first), kGroupRows, static_cast<float*>(sums_[worker].get()));
+    const IntegerPanelTask task(args, kernels_.integer, rows, x, tiles, first, end, panel, sums,
+                                static_cast<char*>(widened_[worker].get()));
+    sums.Run(tiles.Start(end) - tiles.Start(first), [&](int leaf) { task.RunLeaf(leaf); });
   });
 }
 

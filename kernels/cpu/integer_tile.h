@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/cpu/integer_layout.h"
 #include "kernels/cpu/kernel_table.h"
@@ -19,6 +20,23 @@ class IntegerTile {
   static void Int8PerRow(const IntegerTileArgs& args) { Run<Kind::kInt8PerRow>(args); }
   static void Int8Groups(const IntegerTileArgs& args) { Run<Kind::kInt8Groups>(args); }
   static void Int4Groups(const IntegerTileArgs& args) { Run<Kind::kInt4Groups>(args); }
+
+  // IntegerKernels::widen, for Units whose int8 is unsigned and that have Widen(nibbles, offset): adds to every byte.
+  static void Widen(const WeightFormat& format, const char* from, int64_t groups, char* to) {
+    const IntegerLayout layout(format, format.group);
+    const int offset = kInt8Offset - Int4Offset(format);
+    for (int64_t g = 0; g < groups; ++g) {
+      std::memcpy(to, from, static_cast<size_t>(layout.header_bytes()));
+      from += layout.header_bytes();
+      to += layout.header_bytes();
+      for (int64_t k = 0; k < format.group; k += 8, to += kStepBytes) {
+        for (const char* end = from + kStepBytes; from < end; from += sizeof(Int), to += sizeof(Int)) {
+          Unit::Store(Unit::Widen(Unit::LoadLow(from), offset), to);
+          Unit::Store(Unit::Widen(Unit::LoadHigh(from), offset), to + kStepBytes);
+        }
+      }
+    }
+  }
 
  private:
   using Int = typename Unit::Int;
@@ -55,7 +73,8 @@ class IntegerTile {
   enum class Quants { kInt8, kLow, kHigh };
   // sums += four k of the weights at `weights` times those of x.
   template <Quants kQuants>
-  [[gnu::always_inline]] static void Step(const char* weights, const int8_t* x, Int (&sums)[kRows][kColumns]) {
+  [[gnu::always_inline]] static void Step(const char* weights, const int8_t* x, int64_t x_stride,
+                                          Int (&sums)[kRows][kColumns]) {
     typename Unit::Weights w[kColumns];
 #pragma GCC unroll 4
     for (int c = 0; c < kColumns; ++c) {
@@ -66,7 +85,7 @@ class IntegerTile {
     }
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-      const typename Unit::Activations four = Unit::LoadActivations(x + 4 * r);
+      const typename Unit::Activations four = Unit::LoadActivations(x + r * x_stride);
 #pragma GCC unroll 4
       for (int c = 0; c < kColumns; ++c) Unit::template Dot<kQuants == Quants::kInt8>(sums[r][c], w[c], four);
     }
@@ -84,6 +103,7 @@ class IntegerTile {
     const int8_t* x;
     const int32_t* x_sums;
     const int32_t* x_shifts;
+    int64_t x_stride, x_block_stride;
   };
 
   // sums = the products of one block, shifted.
@@ -92,24 +112,21 @@ class IntegerTile {
                                            Int (&sums)[kRows][kColumns]) {
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-      const Int start = Unit::SplatInt(-offset * at.x_sums[r]);
+      const Int start = Unit::SplatInt(-offset * at.x_sums[r * at.x_block_stride]);
 #pragma GCC unroll 4
       for (int c = 0; c < kColumns; ++c) sums[r][c] = start;
     }
     for (int64_t k = 0; k < block; k += kInt4 ? 8 : 4) {
       at.prefetch = Prefetch<kLines>(at.prefetch);
-      Step<kInt4 ? Quants::kLow : Quants::kInt8>(at.weights + 4 * column, at.x, sums);
-      at.x += 4 * kRows;
-      if constexpr (kInt4) {
-        Step<Quants::kHigh>(at.weights + 4 * column, at.x, sums);
-        at.x += 4 * kRows;
-      }
+      Step<kInt4 ? Quants::kLow : Quants::kInt8>(at.weights + 4 * column, at.x, at.x_stride, sums);
+      if constexpr (kInt4) Step<Quants::kHigh>(at.weights + 4 * column, at.x + 4, at.x_stride, sums);
+      at.x += kInt4 ? 8 : 4;
       at.weights += kStepBytes;
     }
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) sums[r][c] = Unit::ShiftLeft(sums[r][c], at.x_shifts[r]);
+      for (int c = 0; c < kColumns; ++c) sums[r][c] = Unit::ShiftLeft(sums[r][c], at.x_shifts[r * at.x_block_stride]);
     }
   }
 
@@ -131,7 +148,7 @@ class IntegerTile {
                                    : Unit::SplatFloat(0.0f);
       }
     }
-    Cursor at = {args.weights, args.prefetch, args.x, args.x_sums, args.x_shifts};
+    Cursor at = {args.weights, args.prefetch, args.x, args.x_sums, args.x_shifts, args.x_stride, args.x_block_stride};
     for (int64_t k = 0; k < args.k; k += group) {
       const char* header = at.weights;
       for (int64_t i = 0; kLines > 0 && i < header_bytes; i += kStepBytes / 2) {
@@ -159,13 +176,15 @@ class IntegerTile {
                 LoadScale(header + layout.scale_bytes(), format.scale_type, column + c * Unit::kLanes);
 #pragma GCC unroll 6
             for (int r = 0; r < kRows; ++r) {
-              const Float x_sum = Unit::SplatFloat(static_cast<float>(at.x_sums[r] * (1 << at.x_shifts[r])));
+              const int64_t x_block = r * at.x_block_stride;
+              const Float x_sum =
+                  Unit::SplatFloat(static_cast<float>(at.x_sums[x_block] * (1 << at.x_shifts[x_block])));
               totals[r][c] = Unit::Fma(x_sum, minimum, totals[r][c]);
             }
           }
         }
-        at.x_sums += kRows;
-        at.x_shifts += kRows;
+        ++at.x_sums;
+        ++at.x_shifts;
       }
     }
 #pragma GCC unroll 4

@@ -24,13 +24,14 @@ class MatMulRunner {
 
   void ReservePacked(size_t bytes);
   void RunInteger(const MatMulArgs& args);  // integer_matmul.cc
-  const void* PackActivations(const MatMulArgs& args, const MatMulKernels& kernels, int64_t num_tiles);
+  const void* PackActivations(const MatMulArgs& args, const MatMulKernels& kernels);
 
   const KernelTable& kernels_;
   ThreadPool& pool_;
   Buffer packed_;  // grows to the largest x seen
   size_t packed_bytes_ = 0;
-  std::unique_ptr<Buffer[]> sums_;  // per worker
+  std::unique_ptr<Buffer[]> sums_;     // per worker
+  std::unique_ptr<Buffer[]> widened_;  // per worker: a block of int4 weights in int8
 };
 
 void PackRowsFloat32(const float* x, int64_t x_stride, int64_t rows, int64_t k, void* packed);

@@ -5,19 +5,22 @@
 #include <cstdint>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/kernel_table.h"
 
 namespace slmmesh::kernels {
 
 constexpr int kMaxLeaves = 8;
-constexpr int kTreeLevels = 4;      // sums alive at once while 8 leaves are joined
-constexpr int64_t kGroupRows = 96;  // rows per task at most: a multiple of every tile's; the scratch memory has as many
+constexpr int64_t kGroupRows =
+    192;  // rows per task at most: a multiple of every tile's; the scratch memory has as many
 constexpr int64_t kSerialPackElements = 8 * 1024;  // of x: below, waking the pool costs more than packing
 
 // Rows [Start(t), Start(t + 1)) form tile t: sizes differ by at most one.
 struct RowTiles {
-  RowTiles(int64_t m, int64_t tile_rows) : m(m), count((m + tile_rows - 1) / tile_rows) {}
-  int64_t m, count;
-  int64_t Start(int64_t tile) const { return tile * m / count; }
+  RowTiles(int64_t m, int64_t tile_rows)
+      : count((m + tile_rows - 1) / tile_rows), least_rows(m / count), larger(m % count) {}
+  int64_t count;
+  int64_t least_rows, larger;  // the first `larger` tiles have a row more
+  int64_t Start(int64_t tile) const { return tile * least_rows + std::min(tile, larger); }
 };
 
 // Into how many groups of tiles to cut the rows of every panel: as few as hold `max_rows` each, but so many that the
@@ -31,57 +34,97 @@ inline int64_t RowGroups(const RowTiles& tiles, int64_t tile_rows, int64_t max_r
   return least;
 }
 
-// Some tiles of rows of one panel of columns. `sums` is scratch memory, [kTreeLevels][max_rows][64].
+// The sums of some rows of one panel of columns, leaf by leaf: `scratch` is [kTreeLevels][max_rows][64].
 class PanelSums {
  public:
-  PanelSums(const MatMulArgs& args, int64_t panel, int64_t first_row, int64_t rows, int64_t max_rows, float* sums)
-      : args_(args), panel_(panel), first_row_(first_row), rows_(rows), max_rows_(max_rows), sums_(sums) {}
+  PanelSums(const MatMulArgs& args, const KernelTable& kernels, int64_t panel, int64_t first_row, int64_t max_rows,
+            float* scratch)
+      : args_(args),
+        finish_rows_(kernels.finish_rows),
+        column_(panel * kPanelColumns),
+        first_row_(first_row),
+        level_floats_(max_rows * kPanelColumns),
+        scratch_(scratch) {
+    Plan(0, args.num_leaves, 0);
+  }
 
-  // run_leaf(leaf, sums): one leaf's value into sums [rows][64].
+  // run_leaf(leaf) fills Leaf(leaf) tile by tile, each followed by its EndLeaf. Without any leaf (k = 0), `rows` zeros.
   template <typename RunLeaf>
-  void Run(const RunLeaf& run_leaf) {
-    if (!Join(0, args_.num_leaves, 0, run_leaf)) std::fill_n(sums_, rows_ * kPanelColumns, 0.0f);
-    WriteOutput();
+  void Run(int64_t rows, const RunLeaf& run_leaf) {
+    for (int leaf = 0; leaf < args_.num_leaves; ++leaf) {
+      if (args_.leaf_start[leaf] < args_.leaf_start[leaf + 1]) run_leaf(leaf);
+    }
+    if (last_leaf_ >= 0) return;
+    std::fill_n(scratch_, rows * kPanelColumns, 0.0f);
+    last_leaf_ = 0;
+    EndLeaf(0, 0, rows);
+  }
+
+  // Where the values of a leaf belong, [max_rows][64].
+  float* Leaf(int leaf) const { return scratch_ + level_[leaf] * level_floats_; }
+
+  // The leaf's values of these rows are there: joins them with the leaves before while they are in the cache, and
+  // writes the result after the last leaf.
+  void EndLeaf(int leaf, int64_t row, int64_t rows) const {
+    const bool is_last = leaf == last_leaf_;
+    if (!is_last && joins_[leaf] == 0) return;
+    float* sums = Leaf(leaf) + row * kPanelColumns;
+    FinishArgs finish = {.sums = sums, .rows = rows, .left = {}, .num_left = joins_[leaf]};
+    for (int j = 0; j < finish.num_left; ++j) finish.left[j] = sums - (j + 1) * level_floats_;
+    if (is_last) {
+      finish.bias = args_.bias == nullptr ? nullptr : args_.bias + column_;
+      finish.out = args_.y + (first_row_ + row) * args_.y_stride + column_;
+      finish.out_stride = args_.y_stride;
+      finish.columns = std::min(kPanelColumns, args_.n - column_);
+    } else {
+      finish.out = sums - finish.num_left * level_floats_;
+      finish.out_stride = kPanelColumns;
+      finish.columns = kPanelColumns;
+    }
+    finish_rows_(finish);
+  }
+
+  // Asks for the lines that the last leaf's EndLeaf will write, before the values are computed.
+  void FetchOutput(int leaf, int64_t row, int64_t rows) const {
+    if (leaf != last_leaf_) return;
+    const float* out = args_.y + (first_row_ + row) * args_.y_stride + column_;
+    for (int64_t r = 0; r < rows; ++r, out += args_.y_stride) {
+      for (int64_t i = 0; i < kPanelColumns; i += kAlignment / static_cast<int64_t>(sizeof(float)))
+        FetchToWrite(out + i);
+    }
   }
 
  private:
-  float* Sums(int level) const { return sums_ + level * max_rows_ * kPanelColumns; }
+  static void FetchToWrite(const void* p) {
+#ifdef MESH_KERNELS_X86
+    asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));  // without flags g++ fetches it to read
+#else
+    __builtin_prefetch(p, 1, 3);
+#endif
+  }
 
-  // Leaves [low, high) joined by halving, into Sums(level). False when all are empty.
-  template <typename RunLeaf>
-  bool Join(int low, int high, int level, const RunLeaf& run_leaf) {
+  // Leaves [low, high) are joined into `level`. False when all are empty.
+  bool Plan(int low, int high, int level) {
     if (high - low == 1) {
       if (args_.leaf_start[low] == args_.leaf_start[high]) return false;
-      run_leaf(low, Sums(level));
+      level_[low] = level;
+      last_leaf_ = low;
       return true;
     }
     const int middle = (low + high) / 2;
-    if (!Join(low, middle, level, run_leaf)) return Join(middle, high, level, run_leaf);
-    if (!Join(middle, high, level + 1, run_leaf)) return true;
-    float* left = Sums(level);
-    const float* right = Sums(level + 1);
-    for (int64_t i = 0; i < rows_ * kPanelColumns; ++i) left[i] += right[i];
-    return true;
-  }
-
-  void WriteOutput() const {
-    const int64_t column = panel_ * kPanelColumns;
-    const int64_t columns = std::min(kPanelColumns, args_.n - column);
-    for (int64_t row = 0; row < rows_; ++row) {
-      const float* sums = sums_ + row * kPanelColumns;
-      float* y = args_.y + (first_row_ + row) * args_.y_stride + column;
-      if (args_.bias == nullptr) {
-        std::copy_n(sums, columns, y);
-      } else {
-        for (int64_t i = 0; i < columns; ++i) y[i] = sums[i] + args_.bias[column + i];
-      }
-    }
+    const bool left = Plan(low, middle, level);
+    const bool right = Plan(middle, high, left ? level + 1 : level);
+    if (left && right) ++joins_[last_leaf_];
+    return left || right;
   }
 
   const MatMulArgs& args_;
-  const int64_t panel_;
-  const int64_t first_row_, rows_, max_rows_;
-  float* const sums_;
+  void (*const finish_rows_)(const FinishArgs& args);
+  const int64_t column_, first_row_, level_floats_;
+  float* const scratch_;
+  int level_[kMaxLeaves] = {};
+  int joins_[kMaxLeaves] = {};  // with so many sums on its left, once a leaf is there
+  int last_leaf_ = -1;          // that is not empty
 };
 
 // Several tiles pass over one block of a panel's weights after the other, while the next block is being fetched into
@@ -89,18 +132,23 @@ class PanelSums {
 // fetching by instruction was seen to cost up to a third of the speed (Zen 4).
 struct BlockFetch {
   BlockFetch(int64_t tile, int64_t tiles, int64_t block_bytes) {
-    int64_t before = 0;  // quarters of the block that earlier passes fetch
-    for (int64_t t = 0; t <= tile; ++t) {
-      lines = tiles <= 2 || (tiles == 3 && t == 0) ? 2 : t < 4 ? 1 : 0;
-      if (t < tile) before += lines;
+    if (tiles <= 2) {
+      lines = 2;
+      offset = tile * block_bytes / 2;
+    } else if (tiles == 3) {
+      lines = tile == 0 ? 2 : 1;
+      offset = (tile == 0 ? 0 : tile + 1) * block_bytes / 4;
+    } else {
+      lines = tile < 4 ? 1 : 0;
+      offset = std::min(tile, int64_t{4}) * block_bytes / 4;
     }
-    offset = before * block_bytes / 4;
   }
-  int lines = 0;  // per 256 bytes of this block
+  int lines;  // per 256 bytes of this block
   int64_t offset;
 };
 
 // Of weights, per block: what few tiles pass over comes from memory, what many do from L2.
-inline int64_t BlockBytes(int64_t tiles) { return tiles <= 6 ? 32 * 1024 : 64 * 1024; }
+constexpr int64_t kMaxBlockBytes = 64 * 1024;
+inline int64_t BlockBytes(int64_t tiles) { return tiles <= 6 ? kMaxBlockBytes / 2 : kMaxBlockBytes; }
 
 }  // namespace slmmesh::kernels

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/vector_math.h"
 
 namespace slmmesh::kernels {
@@ -32,6 +33,18 @@ struct RowKernels {
     ForEachVector(count, [&](int64_t i, int64_t lanes) {
       StoreLanes(Silu(LoadLanes(gate + i, lanes)) * LoadLanes(up + i, lanes), lanes, y + i);
     });
+  }
+
+  static void FinishRows(const FinishArgs& args) {
+    for (int64_t r = 0; r < args.rows; ++r) {
+      ForEachVector(args.columns, [&](int64_t i, int64_t lanes) {
+        const int64_t at = r * kPanelColumns + i;  // of 64 columns; beyond `lanes` there is more of them
+        Vec16 v = Vec16::Load(args.sums + at);
+        for (int j = 0; j < args.num_left; ++j) v = Vec16::Load(args.left[j] + at) + v;
+        if (args.bias != nullptr) v = v + LoadLanes(args.bias + i, lanes);
+        StoreLanes(v, lanes, args.out + r * args.out_stride + i);
+      });
+    }
   }
 
  private:

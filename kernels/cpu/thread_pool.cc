@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <chrono>
 
 namespace slmmesh::kernels {
@@ -11,6 +12,10 @@ constexpr uint64_t kOpen = uint64_t{1} << 31;
 constexpr uint64_t kInsideMask = kOpen - 1;
 constexpr std::chrono::microseconds kSpin{100};  // a parked thread takes 20 to 40 us to wake
 constexpr int kPausesPerClockRead = 64;
+
+// How long a worker without its CPU stays away: twice as long each time, until it was back for kSettled undisturbed.
+constexpr std::chrono::milliseconds kShortestAway{8}, kLongestAway{128}, kSettled{100};
+constexpr std::chrono::microseconds kCallerIdle{200};  // between loops: longer, and it waits for something itself
 
 void Pause() {
 #if defined(__x86_64__)
@@ -41,10 +46,17 @@ ThreadPool::~ThreadPool() {
     stop_.store(true);
   }
   wake_.notify_all();
+  away_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
 void ThreadPool::Run(int64_t count, Call call, const void* body) {
+  const auto start = CpuShare::Clock::now();
+  if (start - last_end_ > kCallerIdle) {
+    caller_share_.Restart(start);
+  } else if (caller_share_.IsShort(start)) {
+    give_way_.store(true, std::memory_order_relaxed);
+  }
   call_ = call;
   body_ = body;
   for (int worker = 0; worker < threads_; ++worker) {
@@ -67,11 +79,26 @@ void ThreadPool::Run(int64_t count, Call call, const void* body) {
       std::this_thread::yield();
     }
   }
+  last_end_ = CpuShare::Clock::now();
 }
 
 void ThreadPool::WorkerMain(int worker) {
+  CpuShare share;
+  auto away = kShortestAway;
+  auto back = CpuShare::Clock::now();
+  share.Restart(back);
   for (uint64_t loop = 0; !stop_.load(std::memory_order_relaxed);) {
-    uint64_t state = WaitForLoop(loop);
+    const auto now = CpuShare::Clock::now();
+    const bool gives_way = worker + 1 == threads_ && give_way_.load(std::memory_order_relaxed);
+    if (share.IsShort(now) || gives_way) {
+      if (now - back > kSettled) away = kShortestAway;
+      StayAway(away);
+      away = std::min(2 * away, kLongestAway);
+      give_way_.store(false, std::memory_order_relaxed);
+      back = CpuShare::Clock::now();
+      share.Restart(back);
+    }
+    uint64_t state = WaitForLoop(loop, share);
     if (!(state & kOpen) || LoopOf(state) == loop) continue;  // woken to stop, or too late
     if (!state_.compare_exchange_strong(state, state + 1)) continue;
     loop = LoopOf(state);
@@ -81,7 +108,7 @@ void ThreadPool::WorkerMain(int worker) {
 }
 
 // Returns once the state is open with another loop than `last_loop`, or the pool stops.
-uint64_t ThreadPool::WaitForLoop(uint64_t last_loop) {
+uint64_t ThreadPool::WaitForLoop(uint64_t last_loop, CpuShare& share) {
   const auto is_new = [&](uint64_t state) { return (state & kOpen) && LoopOf(state) != last_loop; };
   const auto give_up = std::chrono::steady_clock::now() + kSpin;
   do {
@@ -96,7 +123,13 @@ uint64_t ThreadPool::WaitForLoop(uint64_t last_loop) {
   uint64_t state = state_.load();
   wake_.wait(lock, [&] { return is_new(state = state_.load()) || stop_.load(); });
   parked_.fetch_sub(1);
+  share.Restart(CpuShare::Clock::now());
   return state;
+}
+
+void ThreadPool::StayAway(std::chrono::milliseconds time) {
+  std::unique_lock lock(mutex_);
+  away_.wait_for(lock, time, [this] { return stop_.load(); });
 }
 
 void ThreadPool::Work(int worker) {

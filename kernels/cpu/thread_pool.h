@@ -1,17 +1,22 @@
 // A pool for loops of a few microseconds. The caller is worker 0 and works too; the others spin for a moment after
 // each loop and then park. The caller waits only for workers that entered the loop: one that is slow to wake finds its
-// share already done and stays out.
+// share already done and stays out. So a CPU that another program shares would cost more than it gives: a worker that
+// is descheduled within a loop stops them all. Hence a thread that does not get its CPU is noticed: a worker then stays
+// away for a while, at first short; for the caller a worker does, so that the kernel has a CPU to move the caller to.
 //
 // Thread rule: one thread at a time calls For; bodies run on all workers and must not call For.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "kernels/cpu/cpu_share.h"
 
 namespace slmmesh::kernels {
 
@@ -47,7 +52,8 @@ class ThreadPool {
 
   void Run(int64_t count, Call call, const void* body);
   void WorkerMain(int worker);
-  uint64_t WaitForLoop(uint64_t last_loop);
+  uint64_t WaitForLoop(uint64_t last_loop, CpuShare& share);
+  void StayAway(std::chrono::milliseconds time);
   void Work(int worker);
 
   const int threads_;
@@ -59,8 +65,13 @@ class ThreadPool {
   const void* body_ = nullptr;
   std::unique_ptr<Share[]> shares_;
 
+  CpuShare caller_share_;
+  CpuShare::Clock::time_point last_end_;           // of a loop
+  alignas(64) std::atomic<bool> give_way_{false};  // the last worker is to make room for the caller
+
   std::mutex mutex_;  // of the parked
   std::condition_variable wake_;
+  std::condition_variable away_;  // of those that stay away
   std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;
 };

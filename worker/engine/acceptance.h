@@ -33,7 +33,7 @@ class Acceptance {
   double Later(const Acceptance& prior) const { return later_.Estimate(prior.later_.Estimate(kUnknown)); }
 
  private:
-  static constexpr double kUnknown = 0.7;  // optimistic: a stream is tried before it is judged
+  static constexpr double kUnknown = 0.9;  // optimistic: a stream is tried before it is judged
 
   Share first_, later_;
 };

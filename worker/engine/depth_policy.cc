@@ -18,6 +18,7 @@ void DepthPolicy::BeginStep(uint32_t streams) {
   for (uint32_t depth = 0; depth <= max_depth_; ++depth) {
     step_seconds_[depth] = depth * draft_seconds + verify_cost_.Of(streams * (depth + 1)) + prompt_seconds_;
   }
+  is_plain_ = IsPlainStepDue(streams);
   is_trial_ = false;
   tokens_per_second_ = 0;
   guess_seconds_ = 0;
@@ -28,6 +29,13 @@ void DepthPolicy::BeginStep(uint32_t streams) {
   }
   const double more_seconds = verify_cost_.Of(streams * (max_depth_ + 1)) - verify_cost_.Of(streams);
   guess_seconds_ = std::max(0.0, more_seconds) / (streams * max_depth_);
+}
+
+bool DepthPolicy::IsPlainStepDue(uint32_t streams) {
+  if (step_seconds_[0] == 0 || (steps_to_plain_ > 0 && --steps_to_plain_ > 0)) return false;
+  if (verify_cost_.StepsSince(streams) < kFresh) return false;
+  steps_to_plain_ = kPlainEvery;
+  return true;
 }
 
 // A token is worth the time in which the streams get one anyway.
@@ -44,6 +52,7 @@ void DepthPolicy::NoteVerified(uint32_t judged, uint32_t accepted, absl::Span<co
 
 uint32_t DepthPolicy::Choose(const Acceptance& stream) const {
   if (step_seconds_[0] == 0) return max_depth_;  // nothing was measured yet
+  if (is_plain_) return 0;
   uint32_t best = 0;
   double best_rate = kWorthwhile / step_seconds_[0];
   for (uint32_t depth = 1; depth <= max_depth_; ++depth) {
@@ -56,7 +65,7 @@ uint32_t DepthPolicy::Choose(const Acceptance& stream) const {
 }
 
 bool DepthPolicy::TakeTrial(uint32_t depth) {
-  if (depth >= max_depth_) return false;
+  if (depth >= max_depth_ || is_plain_) return false;
   const double extra = std::max(0.0, step_seconds_[depth + 1] - step_seconds_[depth]);
   if (trial_seconds_ < extra) return false;
   trial_seconds_ = 0;  // not saved up: trials are spread over time

@@ -28,7 +28,7 @@ class DepthPolicy {
 
   // Before a step in which `streams` streams decode.
   void BeginStep(uint32_t streams);
-  // The best depth for one of them.
+  // The best depth for one of them; 0 now and then, as what a step without guesses takes must be known, too.
   uint32_t Choose(const Acceptance& stream) const;
 
   // While a model guesses: the chance that its guess is right if those before it are.
@@ -47,7 +47,11 @@ class DepthPolicy {
 
  private:
   static constexpr double kTrialShare = 0.01;
+  static constexpr uint64_t kPlainEvery = 100;  // steps, if they would all have guesses
+  static constexpr uint64_t kFresh = 10;        // steps for which what was measured holds
   static constexpr double kWorthwhile = 1.02;  // a gain below is within what measurements err
+
+  bool IsPlainStepDue(uint32_t streams);
 
   uint32_t max_depth_;
   StepCost draft_cost_, verify_cost_;
@@ -58,6 +62,8 @@ class DepthPolicy {
   Acceptance all_{Acceptance::kOfAll};  // of all streams: what is believed of a new one
   Confidence confidence_;
   double trial_seconds_ = 0;           // that trials may take
+  uint64_t steps_to_plain_ = kFresh;
+  bool is_plain_ = false;              // this step: it measures what a step without guesses takes
   bool is_trial_ = false;              // this step
   bool is_first_guess_tried_ = false;  // in it
 };

@@ -189,7 +189,7 @@ TEST_F(DepthPolicyTest, TokensOfManyStreamsAreWorthLessTime) {
 
 TEST_F(DepthPolicyTest, LearnsWhichLeadsAreRight) {
   const std::vector<float> leads = {5, 0.1f, 5};
-  EXPECT_NEAR(policy_.ChanceOf(5, stream_), 0.7, 1e-9);
+  EXPECT_NEAR(policy_.ChanceOf(5, stream_), 0.9, 1e-9);
   for (int i = 0; i < 200; ++i) policy_.NoteVerified(2, 1, leads, &stream_);  // the third was not judged
   EXPECT_GT(policy_.ChanceOf(5, stream_), 0.95);
   EXPECT_LT(policy_.ChanceOf(0.1f, stream_), 0.05);
@@ -232,7 +232,7 @@ TEST(StepCostTest, WhatWasMeasuredLongAgoWeighsLittle) {
   for (int step = 0; step < 100; ++step) old.BeginStep();
   recent.Note(3, 0.5);
   old.Note(3, 0.5);
-  EXPECT_NEAR(recent.Of(3), 0.9, 1e-9);
+  EXPECT_NEAR(recent.Of(3), 0.95, 1e-9);
   EXPECT_NEAR(old.Of(3), 0.5, 1e-9);
 }
 

@@ -6,8 +6,8 @@
 namespace slmmesh {
 namespace {
 
-constexpr double kNewest = 0.2;     // weight of a new measurement
-constexpr double kForgets = 0.02;   // and of each step since the last
+constexpr double kNewest = 0.1;     // weight of a new measurement
+constexpr double kForgets = 0.01;   // and of each step since the last
 constexpr double kLargestJump = 2;  // one that was interrupted counts no more than this many times the estimate
 
 }  // namespace

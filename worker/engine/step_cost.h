@@ -16,6 +16,8 @@ class StepCost {
   // Seconds; 0 when nothing was measured at all. Between measured numbers of tokens: interpolated. Beyond them: what
   // makes it worth a try, the cost of fewer tokens or half the cost of more.
   double Of(uint32_t tokens) const;
+  // Steps since a run of about so many tokens was measured; since the first step, when none was.
+  uint64_t StepsSince(uint32_t tokens) const { return step_ - noted_at_[BucketOf(tokens)]; }
 
  private:
   static constexpr size_t kExact = 16;

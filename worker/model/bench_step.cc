@@ -22,17 +22,22 @@ StepBatch MakeBatch(uint32_t sequences, uint32_t first, uint32_t count, uint32_t
   return batch;
 }
 
+// What is computed: of the last layer's rows, after its keys and values, those alone whose logits are wanted.
 double Operations(const ModelConfig& config, const StepBatch& batch) {
   const int64_t q_width = config.num_q_heads * config.head_dim;
   const int64_t kv_width = config.num_kv_heads * config.head_dim;
-  const int64_t layer_weights = config.hidden_size * (2 * (q_width + kv_width) + 3 * config.intermediate_size);
-  double visible = 0;  // keys, over all tokens
+  const int64_t qkv_weights = config.hidden_size * (q_width + 2 * kv_width);
+  const int64_t other_weights = config.hidden_size * (q_width + 3 * config.intermediate_size);
+  double visible = 0, last_visible = 0;  // keys, over all tokens, and over those of the last layer
   for (const uint32_t position : batch.positions) visible += position + 1;
-  const double layer = 2.0 * static_cast<double>(layer_weights * batch.num_tokens()) +  //
-                       4.0 * static_cast<double>(q_width) * visible;
-  const double logits =
-      2.0 * static_cast<double>(config.vocab_size * config.hidden_size) * static_cast<double>(batch.logit_rows.size());
-  return static_cast<double>(config.num_layers) * layer + logits;
+  for (const uint32_t row : batch.logit_rows) last_visible += batch.positions[row] + 1;
+  const auto layers = static_cast<double>(config.num_layers);
+  const auto tokens = static_cast<double>(batch.num_tokens());
+  const auto rows = static_cast<double>(batch.logit_rows.size());
+  return 2.0 * static_cast<double>(qkv_weights) * tokens * layers +
+         2.0 * static_cast<double>(other_weights) * (tokens * (layers - 1) + rows) +
+         4.0 * static_cast<double>(q_width) * (visible * (layers - 1) + last_visible) +
+         2.0 * static_cast<double>(config.vocab_size * config.hidden_size) * rows;
 }
 
 BenchStep MakeStep(const ModelConfig& config, const char* kind, uint32_t count, std::vector<StepBatch> chunks) {

@@ -19,9 +19,10 @@ absl::StatusOr<int64_t> ChooseMaxModelLen(const ModelConfig& config, int64_t wan
                                                  LongestContext(config), " positions; use a value in that range"));
 }
 
-kernels::SequenceLayout LayoutOf(const StepBatch& batch) {
-  return {batch.num_sequences(),    batch.num_tokens(),       batch.query_start.data(),
-          batch.block_table.data(), batch.block_start.data(), batch.positions.data()};
+kernels::RowSource Rows(float* rows) {
+  kernels::RowSource source;
+  source.rows = rows;
+  return source;
 }
 
 }  // namespace
@@ -41,6 +42,7 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(std::shared_ptr<const C
   std::unique_ptr<Decoder> decoder(
       new Decoder(std::move(checkpoint), backend, std::move(plan), std::move(weights), max_model_len));
   RETURN_IF_ERROR(decoder->FillRope());
+  if (options.refined_logits > 0) RETURN_IF_ERROR(decoder->RefineHead(options.refined_logits));
   return decoder;
 }
 
@@ -59,6 +61,12 @@ absl::Status Decoder::FillRope() {
   ASSIGN_OR_RETURN(rope_sin_, Buffer::Create(backend_, bytes, "rotary tables"));
   FillRopeTables(ComputeRopeFrequencies(config_, max_model_len_), max_model_len_, rope_cos_.floats(),
                  rope_sin_.floats());
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::RefineHead(int64_t count) {
+  ASSIGN_OR_RETURN(TensorView head, checkpoint_->Find(HeadName(config_), {config_.vocab_size, config_.hidden_size}));
+  likeliest_logits_.emplace(std::move(head), plan_.vocab, count);
   return absl::OkStatus();
 }
 
@@ -105,58 +113,67 @@ absl::Status Decoder::ShareKvCache(Model* owner) {
   return absl::OkStatus();
 }
 
-// T tokens, L logit rows. Ranks differ in the heads, MLP columns and vocabulary columns that they own; residual and
-// normed hold the same bits on all of them.
+// T tokens, L logit rows. Ranks differ in the heads, MLP columns and vocabulary columns that they own; residual and delta
+// hold the same bits on all of them between blocks. A block begins by adding the delta that the one before left.
 absl::Status Decoder::Forward(const StepBatch& batch, Communicator& communicator, absl::Span<const float>* logits) {
   RETURN_IF_ERROR(PrepareStep(batch, communicator));
-  const int64_t tokens = batch.num_tokens();
-  const int64_t hidden = config_.hidden_size;
-  const float epsilon = static_cast<float>(config_.rms_norm_epsilon);
-  float* residual = scratch_.residual.floats();  // [T, hidden]
-  float* normed = scratch_.normed.floats();      // [T, hidden]
-  float* delta = scratch_.delta.floats();        // [T, hidden]
 
   Embed(batch);
-  backend_->RmsNorm(residual, weights_.layers[0].attention_norm.floats(), epsilon, tokens, hidden, normed);
+  kernels::SequenceLayout layout = LayoutOf(batch);
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     const LayerWeights& weights = weights_.layers[layer];
-    Attend(layer, batch);
-    RETURN_IF_ERROR(JoinRanks(plan_.attention, weights.output_bias, tokens, communicator));
-    backend_->AddRmsNorm(residual, delta, weights.mlp_norm.floats(), epsilon, tokens, hidden, normed);
-
-    FeedForward(layer, tokens);
-    RETURN_IF_ERROR(JoinRanks(plan_.mlp, weights.down_bias, tokens, communicator));
-    if (layer + 1 == config_.num_layers) break;  // the last sum is finished for the logit rows alone
-    backend_->AddRmsNorm(residual, delta, weights_.layers[layer + 1].attention_norm.floats(), epsilon, tokens, hidden,
-                         normed);
+    ProjectQkv(layer, layout);
+    if (layer + 1 == config_.num_layers) layout = KeepLogitRows(batch);
+    if (layout.num_tokens == 0) break;
+    Attend(layer, layout);
+    RETURN_IF_ERROR(JoinRanks(plan_.attention, weights.output_bias, layout.num_tokens, communicator));
+    FeedForward(layer, layout.num_tokens);
+    RETURN_IF_ERROR(JoinRanks(plan_.mlp, weights.down_bias, layout.num_tokens, communicator));
   }
 
-  const int64_t rows = static_cast<int64_t>(batch.logit_rows.size());
+  const int64_t rows = layout.num_tokens;
   if (rows > 0 && plan_.vocab.size() > 0) {
-    KeepLogitRows(batch);  // residual, delta: [L, hidden]
-    backend_->AddRmsNorm(residual, delta, weights_.final_norm.floats(), epsilon, rows, hidden, normed);
-    MultiplyColumns(weights_.head, normed, Buffer(), rows, scratch_.logits.floats());
+    MultiplyColumns(weights_.head, NextBlock(weights_.final_norm, scratch_.delta.floats()), Buffer(), rows,
+                    scratch_.logits.floats());
+    RefineLogits(rows);
   }
   *logits = {scratch_.logits.floats(), static_cast<size_t>(rows * plan_.vocab.size())};
   return absl::OkStatus();
 }
 
-// normed [T, hidden] → delta [T, hidden], this rank's part of the attention block.
-void Decoder::Attend(int64_t layer, const StepBatch& batch) {
-  if (plan_.kv_heads.size() == 0) return;
-  const LayerWeights& weights = weights_.layers[layer];
-  const int64_t tokens = batch.num_tokens();
-  float* qkv = scratch_.qkv.floats();              // [T, (q_heads + 2 * kv_heads) * head_dim]
-  float* attention = scratch_.attention.floats();  // [T, q_heads * head_dim]
-  const KvCacheOptions& kv = kv_owner_->kv_options_;
-  const kernels::KvCache cache = {kv_owner_->kv_cache_[layer].data(),
-                                  kv.type,
-                                  kv.num_blocks,
-                                  kv.block_size,
-                                  plan_.kv_heads.size(),
-                                  config_.head_dim};
+void Decoder::RefineLogits(int64_t rows) {
+  if (!likeliest_logits_.has_value()) return;
+  for (int64_t row = 0; row < rows; ++row) {
+    likeliest_logits_->Recompute(scratch_.normed.floats() + row * config_.hidden_size,
+                                 scratch_.logits.floats() + row * plan_.vocab.size());
+  }
+}
 
-  MultiplyColumns(weights.qkv, scratch_.normed.floats(), weights.qkv_bias, tokens, qkv);
+// normed = RmsNorm(residual += delta), made by the product that reads it; without delta nothing is added.
+kernels::RowSource Decoder::NextBlock(const Buffer& norm, const float* delta) {
+  kernels::RowSource source;
+  source.kind = kernels::RowSource::Kind::kRmsNorm;
+  source.rows = scratch_.normed.floats();
+  source.residual = scratch_.residual.floats();
+  source.delta = delta;
+  source.weight = norm.floats();
+  source.epsilon = static_cast<float>(config_.rms_norm_epsilon);
+  return source;
+}
+
+kernels::KvCache Decoder::CacheOf(int64_t layer) const {
+  const KvCacheOptions& kv = kv_owner_->kv_options_;
+  return {kv_owner_->kv_cache_[layer].data(), kv.type,         kv.num_blocks, kv.block_size,
+          plan_.kv_heads.size(),              config_.head_dim};
+}
+
+// residual [T, hidden] → qkv, q and k rotated; this rank's k and v in the cache.
+void Decoder::ProjectQkv(int64_t layer, const kernels::SequenceLayout& layout) {
+  const float* delta = layer == 0 ? nullptr : scratch_.delta.floats();
+  if (plan_.kv_heads.size() == 0) return KeepUp(delta, layout.num_tokens);
+  const LayerWeights& weights = weights_.layers[layer];
+  float* qkv = scratch_.qkv.floats();  // [T, (q_heads + 2 * kv_heads) * head_dim]
+  MultiplyColumns(weights.qkv, NextBlock(weights.attention_norm, delta), weights.qkv_bias, layout.num_tokens, qkv);
 
   kernels::RopeStoreArgs rope;
   rope.qkv = qkv;
@@ -167,32 +184,44 @@ void Decoder::Attend(int64_t layer, const StepBatch& batch) {
   rope.q_norm = weights.q_norm.floats();
   rope.k_norm = weights.k_norm.floats();
   rope.norm_epsilon = static_cast<float>(config_.rms_norm_epsilon);
-  rope.sequences = LayoutOf(batch);
-  rope.cache = cache;
+  rope.sequences = layout;
+  rope.cache = CacheOf(layer);
   backend_->RopeStore(rope);
+}
 
+// qkv → delta [T, hidden], this rank's part of the attention block.
+void Decoder::Attend(int64_t layer, const kernels::SequenceLayout& layout) {
+  if (plan_.kv_heads.size() == 0) return;
+  float* attention = scratch_.attention.floats();  // [T, q_heads * head_dim]
   kernels::AttentionArgs attend;
-  attend.qkv = qkv;
+  attend.qkv = scratch_.qkv.floats();
   attend.num_q_heads = plan_.q_heads.size();
   attend.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
   attend.sliding_window = config_.sliding_window[layer];
-  attend.sequences = LayoutOf(batch);
-  attend.cache = cache;
+  attend.sequences = layout;
+  attend.cache = CacheOf(layer);
   attend.out = attention;
   backend_->Attention(attend);
-
-  MultiplyRows(weights.output, attention, plan_.attention, tokens, scratch_.delta.floats());
+  MultiplyRows(weights_.layers[layer].output, Rows(attention), plan_.attention, layout.num_tokens,
+               scratch_.delta.floats());
 }
 
-// normed [T, hidden] → delta [T, hidden], this rank's part of the MLP block.
+// residual [T, hidden] → delta [T, hidden], this rank's part of the MLP block.
 void Decoder::FeedForward(int64_t layer, int64_t tokens) {
-  if (plan_.mlp.columns.size() == 0) return;
+  if (plan_.mlp.columns.size() == 0) return KeepUp(scratch_.delta.floats(), tokens);
   const LayerWeights& weights = weights_.layers[layer];
   float* gate_up = scratch_.gate_up.floats();  // [T, 2 * mlp columns]
-  float* mlp = scratch_.mlp.floats();          // [T, mlp columns]
-  MultiplyColumns(weights.gate_up, scratch_.normed.floats(), weights.gate_up_bias, tokens, gate_up);
-  backend_->SiluMul(gate_up, tokens, plan_.mlp.columns.size(), mlp);
-  MultiplyRows(weights.down, mlp, plan_.mlp, tokens, scratch_.delta.floats());
+  MultiplyColumns(weights.gate_up, NextBlock(weights.mlp_norm, scratch_.delta.floats()), weights.gate_up_bias, tokens,
+                  gate_up);
+  kernels::RowSource activated = Rows(scratch_.mlp.floats());  // [T, mlp columns]
+  activated.kind = kernels::RowSource::Kind::kSiluMul;
+  activated.gate_up = gate_up;
+  MultiplyRows(weights.down, activated, plan_.mlp, tokens, scratch_.delta.floats());
+}
+
+// A rank that has no part in a block adds what the one before left, as the others do.
+void Decoder::KeepUp(const float* delta, int64_t tokens) {
+  if (delta != nullptr) backend_->Add(scratch_.residual.floats(), delta, tokens * config_.hidden_size);
 }
 
 // delta: this rank's partial sums → the sums over all ranks, plus the bias.
@@ -207,22 +236,24 @@ absl::Status Decoder::JoinRanks(const RowParallelShare& share, const Buffer& bia
 }
 
 // y[m, rows] = x[m, columns] · matrix^T + bias: each rank has some of the rows and all columns, one leaf.
-void Decoder::MultiplyColumns(const PackedMatrix& matrix, const float* x, const Buffer& bias, int64_t m, float* y) {
+void Decoder::MultiplyColumns(const PackedMatrix& matrix, const kernels::RowSource& x, const Buffer& bias, int64_t m,
+                              float* y) {
   const int64_t one_leaf[] = {0, matrix.columns};
   Multiply(matrix, x, bias.floats(), one_leaf, 1, m, y);
 }
 
 // y[m, rows] = x[m, columns] · matrix^T: each rank has all rows and the columns of its leaves.
-void Decoder::MultiplyRows(const PackedMatrix& matrix, const float* x, const RowParallelShare& share, int64_t m,
-                           float* y) {
+void Decoder::MultiplyRows(const PackedMatrix& matrix, const kernels::RowSource& x, const RowParallelShare& share,
+                           int64_t m, float* y) {
   Multiply(matrix, x, nullptr, share.leaf_start.data(), share.num_leaves(), m, y);
 }
 
-void Decoder::Multiply(const PackedMatrix& matrix, const float* x, const float* bias, const int64_t* leaf_start,
+void Decoder::Multiply(const PackedMatrix& matrix, kernels::RowSource x, const float* bias, const int64_t* leaf_start,
                        int num_leaves, int64_t m, float* y) {
   for (const PackedMatrix::Section& section : matrix.sections) {
-    backend_->MatMul({x, matrix.columns, section.packed.data(), section.format, bias, y, matrix.rows, m, section.rows,
-                      matrix.columns, leaf_start, num_leaves});
+    backend_->MatMul({x.rows, matrix.columns, section.packed.data(), section.format, bias, y, matrix.rows, m,
+                      section.rows, matrix.columns, leaf_start, num_leaves, x});
+    x = Rows(x.rows);  // made by the first section
     if (bias != nullptr) bias += section.rows;
     y += section.rows;
   }
@@ -248,16 +279,20 @@ void Decoder::Embed(const StepBatch& batch) {
   }
 }
 
-// Moves the rows whose logits are wanted to the front. They ascend, so no row is overwritten before it is moved.
-void Decoder::KeepLogitRows(const StepBatch& batch) {
-  const int64_t hidden = config_.hidden_size;
-  for (float* rows : {scratch_.residual.floats(), scratch_.delta.floats()}) {
+// Moves the rows whose logits are wanted to the front of residual and qkv. They ascend, so no row is overwritten before
+// it is moved.
+kernels::SequenceLayout Decoder::KeepLogitRows(const StepBatch& batch) {
+  if (batch.logit_rows.size() == batch.tokens.size()) return LayoutOf(batch);
+  const auto keep = [&](float* rows, int64_t width) {
     float* next = rows;
     for (const uint32_t row : batch.logit_rows) {
-      std::copy_n(rows + row * hidden, hidden, next);
-      next += hidden;
+      std::copy_n(rows + row * width, width, next);
+      next += width;
     }
-  }
+  };
+  keep(scratch_.residual.floats(), config_.hidden_size);
+  keep(scratch_.qkv.floats(), (plan_.q_heads.size() + 2 * plan_.kv_heads.size()) * config_.head_dim);
+  return logit_rows_.Select(batch);
 }
 
 }  // namespace slmmesh

@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "worker/model/buffer.h"
+#include "worker/model/likeliest_logits.h"
+#include "worker/model/logit_rows.h"
 #include "worker/model/model.h"
 #include "worker/model/model_weights.h"
 #include "worker/model/shard_plan.h"
@@ -34,16 +37,23 @@ class Decoder : public Model {
           int64_t max_model_len);
 
   absl::Status FillRope();
+  absl::Status RefineHead(int64_t count);
   absl::Status PrepareStep(const StepBatch& batch, const Communicator& communicator);
   void Embed(const StepBatch& batch);
-  void Attend(int64_t layer, const StepBatch& batch);
+  kernels::RowSource NextBlock(const Buffer& norm, const float* delta);
+  kernels::KvCache CacheOf(int64_t layer) const;
+  void ProjectQkv(int64_t layer, const kernels::SequenceLayout& layout);
+  void Attend(int64_t layer, const kernels::SequenceLayout& layout);
   void FeedForward(int64_t layer, int64_t tokens);
+  void KeepUp(const float* delta, int64_t tokens);
+  void RefineLogits(int64_t rows);
   absl::Status JoinRanks(const RowParallelShare& share, const Buffer& bias, int64_t tokens, Communicator& communicator);
-  void KeepLogitRows(const StepBatch& batch);
-  void MultiplyColumns(const PackedMatrix& matrix, const float* x, const Buffer& bias, int64_t m, float* y);
-  void MultiplyRows(const PackedMatrix& matrix, const float* x, const RowParallelShare& share, int64_t m, float* y);
-
-  void Multiply(const PackedMatrix& matrix, const float* x, const float* bias, const int64_t* leaf_start,
+  kernels::SequenceLayout KeepLogitRows(const StepBatch& batch);
+  void MultiplyColumns(const PackedMatrix& matrix, const kernels::RowSource& x, const Buffer& bias, int64_t m,
+                       float* y);
+  void MultiplyRows(const PackedMatrix& matrix, const kernels::RowSource& x, const RowParallelShare& share, int64_t m,
+                    float* y);
+  void Multiply(const PackedMatrix& matrix, kernels::RowSource x, const float* bias, const int64_t* leaf_start,
                 int num_leaves, int64_t m, float* y);
 
   const std::shared_ptr<const Checkpoint> checkpoint_;
@@ -58,7 +68,9 @@ class Decoder : public Model {
   KvCacheOptions kv_options_;       // num_blocks 0: there is no cache
   std::vector<Buffer> kv_cache_;    // by layer
   const Decoder* kv_owner_ = this;  // whose cache is read and written
+  std::optional<LikeliestLogits> likeliest_logits_;  // none: logits stay as they are
   StepScratch scratch_;
+  LogitRows logit_rows_;
 };
 
 }  // namespace slmmesh

@@ -20,6 +20,9 @@ struct ModelOptions {
   int size = 1;                                   // 1, 2, 4 or 8
   WeightOptions weights;                          // bf16
   int64_t max_model_len = 0;                      // 0: the model's own
+  // So many of a row's largest logits are computed again from the head as the checkpoint stores it, where `weights`
+  // makes it another: for a copy that guesses.
+  int64_t refined_logits = 0;
   std::function<void(double fraction)> progress;  // called as weights are read, 0 … 1
 };
 

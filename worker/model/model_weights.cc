@@ -11,6 +11,8 @@
 namespace slmmesh {
 namespace {
 
+const char* HeadModule(const ModelConfig& config) { return config.tied_embeddings ? "model.embed_tokens" : "lm_head"; }
+
 // Walks the tensors of a checkpoint by their Hugging Face names. Vectors are read at once, matrices are handed to the
 // panel loader, which packs them when all are known.
 class WeightsReader {
@@ -87,8 +89,7 @@ class WeightsReader {
     // Every rank embeds every token, but checks its own share of the rows only: together they check all. Where the
     // head is tied, packing it checks the same rows.
     if (!config_.tied_embeddings) panels_.AddCheck({{{weights_.embedding, plan_.vocab}}, {0, hidden}});
-    const char* name = config_.tied_embeddings ? "model.embed_tokens" : "lm_head";
-    return ReadMatrix({{name, config_.vocab_size, plan_.vocab}}, {0, hidden}, {0, hidden}, &weights_.head);
+    return ReadMatrix({{HeadModule(config_), config_.vocab_size, plan_.vocab}}, {0, hidden}, {0, hidden}, &weights_.head);
   }
 
   // Rows of a projection, which has `total` of them; `module` is the name without ".weight" or ".bias".
@@ -174,6 +175,8 @@ class WeightsReader {
 };
 
 }  // namespace
+
+std::string HeadName(const ModelConfig& config) { return absl::StrCat(HeadModule(config), ".weight"); }
 
 absl::StatusOr<ModelWeights> LoadModelWeights(const Checkpoint& checkpoint, const ShardPlan& plan,
                                               kernels::Backend* backend, const WeightOptions& options,

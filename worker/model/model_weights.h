@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -51,6 +52,9 @@ struct ModelWeights {
   uint64_t bytes = 0;                                        // in the backend's memory
   kernels::WeightType type = kernels::WeightType::kFloat32;  // of the most bytes
 };
+
+// The tensor that the head's rows are read from.
+std::string HeadName(const ModelConfig& config);
 
 // Reads this rank's rows and columns only. INVALID_ARGUMENT names the tensor that has the wrong shape or a value that
 // is NaN or infinite; RESOURCE_EXHAUSTED when memory does not suffice. `progress` (or null) is called on this thread.

@@ -15,12 +15,12 @@ class RecordingBackend : public kernels::Backend {
   // `inner` must outlive it.
   explicit RecordingBackend(kernels::Backend* inner) : inner_(inner) {}
 
-  // Called before every product.
+  // Called after every product: x is there then.
   void SetObserver(std::function<void(const kernels::MatMulArgs& args)> observer) { observer_ = std::move(observer); }
 
   void MatMul(const kernels::MatMulArgs& args) override {
+    inner_->MatMul(args);  // makes x where it is not there yet
     if (observer_) observer_(args);
-    inner_->MatMul(args);
   }
 
   std::string Describe() const override { return inner_->Describe(); }
@@ -40,14 +40,6 @@ class RecordingBackend : public kernels::Backend {
   size_t KvBlockBytes(kernels::KvType type, int64_t block_size, int64_t num_kv_heads, int64_t head_dim) const override {
     return inner_->KvBlockBytes(type, block_size, num_kv_heads, head_dim);
   }
-  void RmsNorm(const float* x, const float* weight, float epsilon, int64_t m, int64_t h, float* y) override {
-    inner_->RmsNorm(x, weight, epsilon, m, h, y);
-  }
-  void AddRmsNorm(float* residual, const float* delta, const float* weight, float epsilon, int64_t m, int64_t h,
-                  float* y) override {
-    inner_->AddRmsNorm(residual, delta, weight, epsilon, m, h, y);
-  }
-  void SiluMul(const float* gate_up, int64_t m, int64_t i, float* y) override { inner_->SiluMul(gate_up, m, i, y); }
   void Add(float* a, const float* b, int64_t count) override { inner_->Add(a, b, count); }
   void RopeStore(const kernels::RopeStoreArgs& args) override { inner_->RopeStore(args); }
   void Attention(const kernels::AttentionArgs& args) override { inner_->Attention(args); }

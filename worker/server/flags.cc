@@ -43,7 +43,10 @@ ABSL_FLAG(uint32_t, target_step_ms, 50,
 ABSL_FLAG(uint32_t, threads, 0,
           "compute threads; 0: the container's CPU limit, where none is set the cores divided by "
           "--tensor-parallel-size");
-ABSL_FLAG(std::string, isa, "auto", "auto | reference | avx2 | avx512 | avx512bf16; auto: the best of this machine");
+ABSL_FLAG(
+    std::string, isa, "auto",
+    "auto | reference | avx2 | avxvnni | avx512 | avx512vnni | avx512bf16 | amx | neon | neondotprod | neoni8mm; auto: "
+    "the best of this machine");
 ABSL_FLAG(std::string, head, "", "host:port of the head; required");
 ABSL_FLAG(std::string, listen, "127.0.0.1:0", "host:port of the gRPC service; port 0: any");
 ABSL_FLAG(std::string, exchange_listen, "127.0.0.1:0", "host:port for tensors from ranks on other hosts; port 0: any");

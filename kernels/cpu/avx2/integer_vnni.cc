@@ -10,6 +10,10 @@ namespace {
 struct Unit : avx2::IntegerUnit {
   static constexpr bool kInt8IsSigned = false;
   static Weights LoadInt8(const char* p) { return Load(p); }
+  static Weights Widen(Weights nibbles, int offset) {
+    return _mm256_add_epi8(nibbles, _mm256_set1_epi8(static_cast<char>(offset)));
+  }
+  static void Store(Weights w, char* p) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), w); }
   template <bool kInt8>
   [[gnu::always_inline]] static void Dot(Int& sum, Weights w, Activations x) {
     sum = _mm256_dpbusd_avx_epi32(sum, w, x);
@@ -24,6 +28,7 @@ const IntegerKernels kInteger = {
     .int8_per_row = {2, {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow}},
     .int8_groups = {2, {Tile<1>::Int8Groups, Tile<2>::Int8Groups}},
     .int4_groups = {2, {Tile<1>::Int4Groups, Tile<2>::Int4Groups}},
+    .widen = Tile<1>::Widen,
 };
 
 }  // namespace

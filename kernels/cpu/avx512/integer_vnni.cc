@@ -38,6 +38,10 @@ struct Unit {
   static Weights LoadHigh(const char* p) {
     return _mm512_and_si512(_mm512_srli_epi16(_mm512_load_si512(p), 4), _mm512_set1_epi8(15));
   }
+  static Weights Widen(Weights nibbles, int offset) {
+    return _mm512_add_epi8(nibbles, _mm512_set1_epi8(static_cast<char>(offset)));
+  }
+  static void Store(Weights w, char* p) { _mm512_store_si512(p, w); }
   static Activations LoadActivations(const int8_t* p) {
     return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(p));
   }
@@ -56,6 +60,7 @@ const IntegerKernels kInteger = {
     .int8_per_row = {3, {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow, Tile<3>::Int8PerRow}},
     .int8_groups = {3, {Tile<1>::Int8Groups, Tile<2>::Int8Groups, Tile<3>::Int8Groups}},
     .int4_groups = {3, {Tile<1>::Int4Groups, Tile<2>::Int4Groups, Tile<3>::Int4Groups}},
+    .widen = Tile<1>::Widen,
 };
 
 }  // namespace

@@ -25,6 +25,7 @@ const KernelTable& Avx512Kernels() {
       .isa = Isa::kAvx512,
       .matmul = {kMatMul<float>, kMatMul<BFloat16>},
       .integer = Avx2IntegerKernels(),
+      .finish_rows = RowKernels<Vec16>::FinishRows,
       .rms_norm = RowKernels<Vec16>::RmsNorm,
       .add_rms_norm = RowKernels<Vec16>::AddRmsNorm,
       .silu_mul = RowKernels<Vec16>::SiluMul,

@@ -38,6 +38,7 @@ const KernelTable& NeonKernels() {
       .isa = Isa::kNeon,
       .matmul = {kMatMul<float>, kMatMul<BFloat16>},
       .integer = kInteger,
+      .finish_rows = RowKernels<Vec16>::FinishRows,
       .rms_norm = RowKernels<Vec16>::RmsNorm,
       .add_rms_norm = RowKernels<Vec16>::AddRmsNorm,
       .silu_mul = RowKernels<Vec16>::SiluMul,

@@ -46,15 +46,14 @@ int32_t Quant(const WeightFormat& format, const uint8_t* quants, int64_t k, int6
 }
 
 // Block b's products of one row and column; its first q is `quants`, k = first of the group.
-template <int kRows>
 float BlockSum(const IntegerTileArgs& args, const char* quants, int64_t first, int64_t b, int row, int64_t column) {
   const int64_t block = IntegerLayout(*args.format, args.k).block();
   int32_t sum = 0;
   for (int64_t k = b * block; k < (b + 1) * block; ++k) {
     sum += Quant(*args.format, reinterpret_cast<const uint8_t*>(quants), k - first, column) *
-           args.x[(k / 4 * kRows + row) * 4 + k % 4];
+           args.x[row * args.x_stride + k];
   }
-  return static_cast<float>(sum * (1 << args.x_shifts[b * kRows + row]));
+  return static_cast<float>(sum * (1 << args.x_shifts[row * args.x_block_stride + b]));
 }
 
 template <int kRows>
@@ -64,7 +63,7 @@ void Int8PerRow(const IntegerTileArgs& args) {
     for (int64_t column = 0; column < kPanelColumns; ++column) {
       float* stored = args.sums + r * kPanelColumns + column;
       float sum = args.resume ? *stored : 0.0f;
-      for (int64_t b = 0; b < args.k / layout.block(); ++b) sum += BlockSum<kRows>(args, args.weights, 0, b, r, column);
+      for (int64_t b = 0; b < args.k / layout.block(); ++b) sum += BlockSum(args, args.weights, 0, b, r, column);
       *stored =
           args.x_scales == nullptr ? sum : sum * Scale(args.scales, ScaleType::kFloat32, column) * args.x_scales[r];
     }
@@ -81,11 +80,12 @@ void Groups(const IntegerTileArgs& args) {
       for (int64_t b = 0; b < args.k / layout.block(); ++b) {
         const int64_t g = b * layout.block() / layout.group();
         const char* header = args.weights + g * layout.group_bytes();
-        const float dot = BlockSum<kRows>(args, header + layout.header_bytes(), g * layout.group(), b, r, column);
+        const float dot = BlockSum(args, header + layout.header_bytes(), g * layout.group(), b, r, column);
         sum = std::fma(dot, Scale(header, args.format->scale_type, column), sum);
         if (!args.format->has_minima) continue;
         const float minimum = Scale(header + layout.scale_bytes(), args.format->scale_type, column);
-        const int32_t x_sum = args.x_sums[b * kRows + r] * (1 << args.x_shifts[b * kRows + r]);
+        const int64_t x_block = r * args.x_block_stride + b;
+        const int32_t x_sum = args.x_sums[x_block] * (1 << args.x_shifts[x_block]);
         sum = std::fma(static_cast<float>(x_sum), minimum, sum);
       }
       *stored = args.x_scales == nullptr ? sum : sum * args.x_scales[r];

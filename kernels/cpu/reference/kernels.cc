@@ -42,6 +42,7 @@ const KernelTable& ReferenceKernels() {
       .isa = Isa::kReference,
       .matmul = {kMatMul<float>, kMatMul<BFloat16>},
       .integer = ReferenceIntegerKernels(),
+      .finish_rows = RowKernels<Vec16>::FinishRows,
       .rms_norm = RowKernels<Vec16>::RmsNorm,
       .add_rms_norm = RowKernels<Vec16>::AddRmsNorm,
       .silu_mul = RowKernels<Vec16>::SiluMul,

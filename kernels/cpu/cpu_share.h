@@ -1,0 +1,46 @@
+// Whether a thread that wants a CPU all the time also gets one, or another program has a good part of it.
+#pragma once
+
+#include <time.h>
+
+#include <chrono>
+
+namespace slmmesh::kernels {
+
+// Thread rule: belongs to the thread that it watches.
+class CpuShare {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // To be called when the thread was idle of its own will.
+  void Restart(Clock::time_point now) {
+    wall_ = now;
+    cpu_ns_ = CpuNanoseconds();
+  }
+
+  // True where the thread got less than 70 % of the time since the last answer or Restart. Asks the kernel only after
+  // each kWindow, which a thread of the kernel's or a short burst of another's does not fill.
+  bool IsShort(Clock::time_point now) {
+    if (now - wall_ < kWindow) return false;
+    const int64_t cpu_ns = CpuNanoseconds();
+    const int64_t wall_ns = std::chrono::nanoseconds(now - wall_).count();
+    const bool is_short = 10 * (cpu_ns - cpu_ns_) < 7 * wall_ns;
+    wall_ = now;
+    cpu_ns_ = cpu_ns;
+    return is_short;
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kWindow{5};
+
+  static int64_t CpuNanoseconds() {
+    timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+  }
+
+  Clock::time_point wall_;
+  int64_t cpu_ns_ = 0;
+};
+
+}  // namespace slmmesh::kernels

@@ -59,11 +59,14 @@ class Steps {
         blocks_per_sequence_((model.max_position + block_size - 1) / block_size),
         cache_{nullptr,    model.kv_type,      static_cast<int64_t>(qkv_.size()) * blocks_per_sequence_ + 1,
                block_size, model.num_kv_heads, model.head_dim},
-        memory_(backend, cache_.num_blocks * BlockBytes()),
+        memory_(backend, cache_.num_blocks * (BlockBytes() + kLargestGap)),
         blocks_(cache_.num_blocks - 1),
         done_(qkv_.size(), 0) {
     cache_.base = memory_.get();
-    std::memset(cache_.base, 0xff, cache_.num_blocks * BlockBytes());  // NaN in fp32, bf16 and the scales of int8
+    const int64_t gap = 64 * random.Between(0, kLargestGap / 64);
+    if (gap > 0) cache_.block_stride = BlockBytes() + gap;
+    // NaN in fp32, bf16 and the scales of int8
+    std::memset(cache_.base, 0xff, cache_.num_blocks * (BlockBytes() + kLargestGap));
     std::iota(blocks_.begin(), blocks_.end(), 1u);
     random.Shuffle(blocks_);
     for (const auto& rows : qkv_) out_.emplace_back(rows.size() / model.width() * model.num_q_heads * model.head_dim);
@@ -154,6 +157,8 @@ class Steps {
   }
 
  private:
+  static constexpr int64_t kLargestGap = 192;  // bytes between two blocks
+
   int64_t BlockBytes() const {
     return static_cast<int64_t>(
         backend_.KvBlockBytes(cache_.type, cache_.block_size, cache_.num_kv_heads, cache_.head_dim));

@@ -78,12 +78,13 @@ struct MatMulArgs {
 // A paged KV cache of one layer, opaque but for its size. Position p of a sequence lies in block
 // block_table[p / block_size], slot p % block_size.
 struct KvCache {
-  void* base;  // num_blocks * KvBlockBytes
+  void* base;  // of block 0; the others follow block_stride bytes apart
   KvType type;
   int64_t num_blocks;
   int64_t block_size;  // a multiple of kAttentionChunk
   int64_t num_kv_heads;
-  int64_t head_dim;  // even, at most 256
+  int64_t head_dim;          // even, at most 256
+  int64_t block_stride = 0;  // 0: KvBlockBytes, one behind the other
 };
 
 // Sequences of one step over a paged cache. T tokens in all, flattened; sequence s owns rows

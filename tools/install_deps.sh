@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
   ca-certificates git g++ cmake ninja-build ccache mold pkg-config make
   libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev protobuf-compiler libabsl-dev libssl-dev libnghttp2-dev
-  libboost1.81-dev libyaml-cpp-dev prometheus-cpp-dev libspdlog-dev nlohmann-json3-dev libcli11-dev
+  libboost1.81-dev libyaml-cpp-dev prometheus-cpp-dev libspdlog-dev nlohmann-json3-dev libcli11-dev libmimalloc-dev
   libgtest-dev libgmock-dev
   clang-format clang-tidy
   python3 python3-venv python3-pip curl

@@ -18,16 +18,17 @@ class CpuShare {
     cpu_ns_ = CpuNanoseconds();
   }
 
-  // True where the thread got less than 70 % of the time since the last answer or Restart. Asks the kernel only after
-  // each kWindow, which a thread of the kernel's or a short burst of another's does not fill.
-  bool IsShort(Clock::time_point now) {
+  // True where the thread got less than 70 % of the time in `windows` after each other. Asks the kernel once a window.
+  bool IsShort(Clock::time_point now, int windows) {
     if (now - wall_ < kWindow) return false;
     const int64_t cpu_ns = CpuNanoseconds();
     const int64_t wall_ns = std::chrono::nanoseconds(now - wall_).count();
-    const bool is_short = 10 * (cpu_ns - cpu_ns_) < 7 * wall_ns;
+    short_windows_ = 10 * (cpu_ns - cpu_ns_) < 7 * wall_ns ? short_windows_ + 1 : 0;
     wall_ = now;
     cpu_ns_ = cpu_ns;
-    return is_short;
+    if (short_windows_ < windows) return false;
+    short_windows_ = 0;
+    return true;
   }
 
  private:
@@ -41,6 +42,7 @@ class CpuShare {
 
   Clock::time_point wall_;
   int64_t cpu_ns_ = 0;
+  int short_windows_ = 0;  // the last so many
 };
 
 }  // namespace slmmesh::kernels

@@ -113,7 +113,7 @@ class IntegerPanelTask {
     const int64_t unit = args_.format.group == 0 ? x_.block : args_.format.group;
     const int64_t unit_bytes = args_.format.group == 0 ? x_.block * kPanelColumns : layout_.group_bytes();
     const int64_t tiles = end_tile_ - first_tile_;
-    const int64_t block_k = std::max(int64_t{1}, BlockBytes(tiles) / unit_bytes) * unit;
+    const int64_t block_k = BlockColumns(end - begin, unit, unit_bytes, BlockBytes(tiles));
     for (int64_t k = begin; k < end; k += block_k) {
       const int64_t block_end = std::min(k + block_k, end);
       const char* const next = At(block_end);
@@ -132,7 +132,7 @@ class IntegerPanelTask {
   void RunWidened(int leaf, int64_t begin, int64_t end) const {
     const WeightFormat format = Widened(args_.format);
     const int64_t group_bytes = IntegerLayout(format, args_.k).group_bytes();
-    const int64_t block_k = kMaxBlockBytes / group_bytes * format.group;
+    const int64_t block_k = BlockColumns(end - begin, format.group, group_bytes, kMaxBlockBytes);
     for (int64_t k = begin; k < end; k += block_k) {
       const int64_t block_end = std::min(k + block_k, end), groups = (block_end - k) / format.group;
       kernels_.widen(args_.format, At(k), groups, widened_);

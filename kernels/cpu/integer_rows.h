@@ -39,7 +39,8 @@ class IntegerRows {
   using Vec16 = typename Unit::Vec16;
   enum class Kind { kPerRow, kGroups, kMinima };
   static constexpr int kRows = Unit::kRows;
-  static constexpr int64_t kStretch = 512;  // of k: 32 KB of bytes, the larger part of the nearest cache
+  static constexpr int64_t kStretch =
+      384;  // of k: 24 KB of bytes; scales and a tile of x fit in the same 48 KB of cache
   static constexpr int64_t kMaxBlocks = kStretch / 16;
 
   // One stretch of the panel's weights.

@@ -81,7 +81,7 @@ struct IntegerKernels {
   // that is not faster.
   void (*widen)(const WeightFormat& format, const char* int4_groups, int64_t groups, char* int8_groups) = nullptr;
   IntegerRowsFunction rows = nullptr;  // of every format, where a product has at least `least_rows` rows
-  int64_t least_rows = 0;
+  int64_t least_rows = 0;              // measured (least_rows.h)
 };
 
 // The last steps of some rows of a panel once a leaf's values are there, in this order: what waits on its left in the

@@ -16,11 +16,17 @@ namespace slmmesh::kernels {
 struct KvLayout {
   KvType type;
   int64_t block_size, num_kv_heads, head_dim;
+  int64_t block_stride;
 
-  explicit KvLayout(const KvCache& cache)
-      : KvLayout(cache.type, cache.block_size, cache.num_kv_heads, cache.head_dim) {}
+  explicit KvLayout(const KvCache& cache) : KvLayout(cache.type, cache.block_size, cache.num_kv_heads, cache.head_dim) {
+    if (cache.block_stride != 0) block_stride = cache.block_stride;
+  }
   KvLayout(KvType type, int64_t block_size, int64_t num_kv_heads, int64_t head_dim)
-      : type(type), block_size(block_size), num_kv_heads(num_kv_heads), head_dim(head_dim) {}
+      : type(type),
+        block_size(block_size),
+        num_kv_heads(num_kv_heads),
+        head_dim(head_dim),
+        block_stride(block_bytes()) {}
 
   int64_t element_bytes() const { return type == KvType::kFloat32 ? 4 : type == KvType::kBFloat16 ? 2 : 1; }
   int64_t value_stride() const { return (head_dim + 15) / 16 * 16; }
@@ -32,13 +38,13 @@ struct KvLayout {
 
   // Bytes from the start of the cache to what belongs to the chunk that begins at `slot`, a multiple of 16.
   int64_t KeyChunk(int64_t block, int64_t head, int64_t slot) const {
-    return block * block_bytes() + head * head_bytes() + slot * head_dim * element_bytes();
+    return block * block_stride + head * head_bytes() + slot * head_dim * element_bytes();
   }
   int64_t ValueChunk(int64_t block, int64_t head, int64_t slot) const {
-    return block * block_bytes() + head * head_bytes() + key_bytes() + slot * value_stride() * element_bytes();
+    return block * block_stride + head * head_bytes() + key_bytes() + slot * value_stride() * element_bytes();
   }
   int64_t KeyScales(int64_t block, int64_t head, int64_t slot) const {
-    return block * block_bytes() + head * head_bytes() + key_bytes() + value_bytes() + slot * int64_t{sizeof(float)};
+    return block * block_stride + head * head_bytes() + key_bytes() + value_bytes() + slot * int64_t{sizeof(float)};
   }
   int64_t ValueScales(int64_t block, int64_t head, int64_t slot) const {
     return KeyScales(block, head, slot) + block_size * int64_t{sizeof(float)};

@@ -40,7 +40,7 @@ class PanelTask {
     const int64_t tiles = end_tile_ - first_tile_;
     if (kernels_.rows != nullptr) return RunRows(leaf, k_begin, k_end);
     if (tiles == 1) return RunTile(first_tile_, leaf, k_begin, k_end, weights_, 0);
-    const int64_t block_k = BlockBytes(tiles) / weight_row_bytes_;
+    const int64_t block_k = BlockColumns(k_end - k_begin, 2, 2 * weight_row_bytes_, BlockBytes(tiles));
     for (int64_t k = k_begin; k < k_end; k += block_k) {
       const int64_t block_end = std::min(k + block_k, k_end);
       const char* next = weights_ + block_end * weight_row_bytes_;

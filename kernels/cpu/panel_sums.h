@@ -147,8 +147,16 @@ struct BlockFetch {
   int64_t offset;
 };
 
-// Of weights, per block: what few tiles pass over comes from memory, what many do from L2.
-constexpr int64_t kMaxBlockBytes = 64 * 1024;
+// Of weights, per block: what few tiles pass over comes from memory, what many do from L2. 1,024 k of int8 in groups of
+// 32 with their scales fit, too.
+constexpr int64_t kMaxBlockBytes = 68 * 1024;
 inline int64_t BlockBytes(int64_t tiles) { return tiles <= 6 ? kMaxBlockBytes / 2 : kMaxBlockBytes; }
+
+// Columns per block where `unit_bytes` of weights hold `unit` columns: whole units, and `k` cut evenly.
+inline int64_t BlockColumns(int64_t k, int64_t unit, int64_t unit_bytes, int64_t block_bytes) {
+  const int64_t units = k / unit, most = std::max(int64_t{1}, block_bytes / unit_bytes);
+  const int64_t blocks = (units + most - 1) / most;
+  return (units + blocks - 1) / blocks * unit;
+}
 
 }  // namespace slmmesh::kernels

@@ -15,6 +15,8 @@ constexpr int kPausesPerClockRead = 64;
 
 // How long a worker without its CPU stays away: twice as long each time, until it was back for kSettled undisturbed.
 constexpr std::chrono::milliseconds kShortestAway{8}, kLongestAway{128}, kSettled{100};
+// So many windows without a fair share are no short burst of another program's; one is enough after an absence.
+constexpr int kShortWindows = 4;
 constexpr std::chrono::microseconds kCallerIdle{200};  // between loops: longer, and it waits for something itself
 
 void Pause() {
@@ -54,7 +56,7 @@ void ThreadPool::Run(int64_t count, Call call, const void* body) {
   const auto start = CpuShare::Clock::now();
   if (start - last_end_ > kCallerIdle) {
     caller_share_.Restart(start);
-  } else if (caller_share_.IsShort(start)) {
+  } else if (caller_share_.IsShort(start, kShortWindows)) {
     give_way_.store(true, std::memory_order_relaxed);
   }
   call_ = call;
@@ -90,8 +92,8 @@ void ThreadPool::WorkerMain(int worker) {
   for (uint64_t loop = 0; !stop_.load(std::memory_order_relaxed);) {
     const auto now = CpuShare::Clock::now();
     const bool gives_way = worker + 1 == threads_ && give_way_.load(std::memory_order_relaxed);
-    if (share.IsShort(now) || gives_way) {
-      if (now - back > kSettled) away = kShortestAway;
+    if (now - back > kSettled) away = kShortestAway;
+    if (share.IsShort(now, away == kShortestAway ? kShortWindows : 1) || gives_way) {
       StayAway(away);
       away = std::min(2 * away, kLongestAway);
       give_way_.store(false, std::memory_order_relaxed);

@@ -83,15 +83,10 @@ absl::Status Decoder::ResetKvCache(const KvCacheOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("KV cache: block_size is ", options.block_size, ": use a multiple of ", kernels::kAttentionChunk));
   }
-  kv_cache_.clear();  // frees the old cache before the new one is asked for
+  kv_cache_ = Buffer();  // frees the old cache before the new one is asked for
   kv_options_ = {};
-  const uint64_t layer_bytes =
-      KvBytesPerBlock(options.type, options.block_size) / config_.num_layers * options.num_blocks;
-  std::vector<Buffer> cache(config_.num_layers);
-  for (Buffer& layer : cache) {
-    ASSIGN_OR_RETURN(layer, Buffer::Create(backend_, layer_bytes, "the KV cache"));
-  }
-  kv_cache_ = std::move(cache);
+  const uint64_t bytes = KvBytesPerBlock(options.type, options.block_size) * options.num_blocks;
+  ASSIGN_OR_RETURN(kv_cache_, Buffer::Create(backend_, bytes, "the KV cache"));
   kv_options_ = options;
   kv_owner_ = this;
   return absl::OkStatus();
@@ -107,7 +102,7 @@ absl::Status Decoder::ShareKvCache(Model* owner) {
   if (decoder == nullptr || shape_of(*decoder) != shape_of(*this)) {
     return absl::InvalidArgumentError("KV cache: only the same shard of a model of the same shape can share it");
   }
-  kv_cache_.clear();
+  kv_cache_ = Buffer();
   kv_options_ = {};
   kv_owner_ = decoder;
   return absl::OkStatus();
@@ -161,10 +156,17 @@ kernels::RowSource Decoder::NextBlock(const Buffer& norm, const float* delta) {
   return source;
 }
 
+// A block of one layer stands beside that of the next: a new block costs a few new pages, never one in every layer.
 kernels::KvCache Decoder::CacheOf(int64_t layer) const {
   const KvCacheOptions& kv = kv_owner_->kv_options_;
-  return {kv_owner_->kv_cache_[layer].data(), kv.type,         kv.num_blocks, kv.block_size,
-          plan_.kv_heads.size(),              config_.head_dim};
+  const auto stride = static_cast<int64_t>(KvBytesPerBlock(kv.type, kv.block_size));
+  return {static_cast<char*>(kv_owner_->kv_cache_.data()) + layer * (stride / config_.num_layers),
+          kv.type,
+          kv.num_blocks,
+          kv.block_size,
+          plan_.kv_heads.size(),
+          config_.head_dim,
+          stride};
 }
 
 // residual [T, hidden] → qkv, q and k rotated; this rank's k and v in the cache.

@@ -66,7 +66,7 @@ class Decoder : public Model {
   Buffer rope_sin_;
 
   KvCacheOptions kv_options_;       // num_blocks 0: there is no cache
-  std::vector<Buffer> kv_cache_;    // by layer
+  Buffer kv_cache_;                 // [num_blocks][layers][KvBlockBytes]
   const Decoder* kv_owner_ = this;  // whose cache is read and written
   std::optional<LikeliestLogits> likeliest_logits_;  // none: logits stay as they are
   StepScratch scratch_;

@@ -15,7 +15,7 @@ const kernels::WeightFormat kSelfQuantizedWeights = {kernels::WeightType::kInt4,
                                                      false};
 
 // What its head is unsure of at 4 bits is computed again: more than these do not guess better.
-constexpr int64_t kRefinedLogits = 16;
+constexpr int64_t kRefinedLogits = 8;
 
 // The part of `whole` from `begin` on, as long as `share`.
 std::function<void(double)> Part(const std::function<void(double)>& whole, double begin, double share) {
@@ -74,11 +74,6 @@ absl::Status ModelStore::Load(ModelOptions options) {
 
 absl::Status ModelStore::LoadDraft(ModelOptions options) {
   if (config_.speculative_method == SpeculationMethod::kSelfQuantized) {
-    if (model_->weight_type() == kernels::WeightType::kInt4) {
-      return absl::InvalidArgumentError(
-          "speculative.method is self-quantized, but the model's own weights have 4 bits: its copy would be no faster; "
-          "leave speculation out, or use ngram or draft");
-    }
     options.weights = kSelfQuantizedWeights;
     options.refined_logits = kRefinedLogits;
     ASSIGN_OR_RETURN(draft_, Model::Load(checkpoint_, backend_.get(), options));

@@ -10,6 +10,7 @@
 #include "common/net.h"
 #include "common/random.h"
 #include "common/status.h"
+#include "worker/model/matrix_format.h"
 #include "worker/model/rope.h"
 #include "worker/server/head_client.h"
 #include "worker/server/host.h"
@@ -27,6 +28,19 @@ absl::Status CheckMaxModelLen(const WorkerConfig& config, const Checkpoint& chec
   if (config.max_model_len <= longest) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("--max-model-len=", config.max_model_len, ": this model reaches ",
                                                  longest, " positions; give at most that"));
+}
+
+// A copy of a model that is kept in 4 bits would be no faster than the model. One matrix tells of most.
+absl::Status CheckSelfQuantized(const WorkerConfig& config, const Checkpoint& checkpoint) {
+  if (config.speculative_method != SpeculationMethod::kSelfQuantized) return absl::OkStatus();
+  const int64_t rows = checkpoint.config().intermediate_size, columns = checkpoint.config().hidden_size;
+  ASSIGN_OR_RETURN(const TensorView tensor, checkpoint.Find("model.layers.0.mlp.up_proj.weight", {rows, columns}));
+  const MatrixFormat kept = ChooseMatrixFormat(config.weights, NativeFormat(tensor), {0, columns});
+  if (kept.format.type != kernels::WeightType::kInt4) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--speculative-method=self-quantized: --weights=", WeightsName(config.weights),
+                   " keeps this model in 4 bits, and its copy at 4 bits would be no faster; give ngram or draft, or "
+                   "leave speculation out"));
 }
 
 class WorkerImpl : public Worker {
@@ -75,6 +89,7 @@ class WorkerImpl : public Worker {
 absl::Status WorkerImpl::StartParts() {
   ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(config_.model, config_.sha256));
   RETURN_IF_ERROR(CheckMaxModelLen(config_, *checkpoint_));
+  RETURN_IF_ERROR(CheckSelfQuantized(config_, *checkpoint_));
   RETURN_IF_ERROR(Annotate(OpenDraft(), "--speculative-model"));
   std::unique_ptr<kernels::Backend> backend = kernels::CreateCpuBackend(config_.cpu);
   if (backend == nullptr) return absl::InvalidArgumentError("--isa: this machine lacks that instruction set");

@@ -192,6 +192,14 @@ TEST_F(WorkerTest, AMissingDraftIsRefusedAtTheStart) {
   EXPECT_THAT(std::string(Worker::Start(config).status().message()), HasSubstr("--speculative-model"));
 }
 
+TEST_F(WorkerTest, ACopyOfAModelInFourBitsIsRefusedAtTheStart) {
+  WorkerConfig config = ConfigOf("a");
+  config.speculative_method = SpeculationMethod::kSelfQuantized;
+  config.weights = *ParseWeights("int4");
+  EXPECT_THAT(std::string(Worker::Start(config).status().message()),
+              testing::AllOf(HasSubstr("--speculative-method=self-quantized"), HasSubstr("--weights=int4")));
+}
+
 // As pods of a cluster with IPv6 alone.
 TEST_F(WorkerTest, RanksAndRoutersReachIpv6Addresses) {
   const int probe = socket(AF_INET6, SOCK_STREAM, 0);

@@ -7,6 +7,7 @@
 #include "kernels/cpu/avx512/vec16.h"
 #include "kernels/cpu/integer_rows.h"
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/least_rows.h"
 
 namespace slmmesh::kernels {
 namespace {
@@ -19,10 +20,6 @@ struct Unit : amx::IntegerUnit<amx::Tiles> {
   }
 };
 
-// From a whole tile on; below, the bits are the same and vpdpbusd need not rearrange the weights. Chosen by counting
-// instructions, not by measuring.
-constexpr int64_t kLeastRows = 16;
-
 }  // namespace
 
 const KernelTable& AmxKernels() {
@@ -30,7 +27,7 @@ const KernelTable& AmxKernels() {
     KernelTable result = Avx512Bf16Kernels();
     result.isa = Isa::kAmx;
     result.integer.rows = IntegerRows<Unit>::Run;
-    result.integer.least_rows = kLeastRows;
+    result.integer.least_rows = MeasureLeastRows(result.integer);  // below, vpdpbusd need not rearrange the weights
     result.matmul[static_cast<int>(WeightType::kBFloat16)].rows = amx::Bf16Rows<amx::Tiles>::Run;
     return result;
   }();

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/integer_rows.h"
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/least_rows.h"
 #include "kernels/cpu/neon/vec16.h"
 
 namespace slmmesh::kernels {
@@ -65,10 +66,6 @@ class Unit {
   int64_t rows_ = 0, block_ = 0;
 };
 
-// Below, the bits are the same and sdot need not rearrange the weights. Chosen by counting instructions, not by
-// measuring.
-constexpr int64_t kLeastRows = 8;
-
 }  // namespace
 
 const KernelTable& NeonI8mmKernels() {
@@ -76,7 +73,7 @@ const KernelTable& NeonI8mmKernels() {
     KernelTable result = NeonDotprodKernels();
     result.isa = Isa::kNeonI8mm;
     result.integer.rows = IntegerRows<Unit>::Run;
-    result.integer.least_rows = kLeastRows;
+    result.integer.least_rows = MeasureLeastRows(result.integer);  // below, sdot need not rearrange the weights
     return result;
   }();
   return table;

@@ -47,7 +47,8 @@ struct RowSource {
   Kind kind = Kind::kThere;
   float* rows = nullptr;  // [m, k]: MatMulArgs' x, with an x_stride of k
 
-  // kRmsNorm: residual[m, k] += delta where that is not null; row = residual / sqrt(mean(residual^2) + epsilon) * weight
+  // kRmsNorm: residual[m, k] += delta where that is not null; row = residual / sqrt(mean(residual^2) + epsilon) *
+  // weight
   float* residual = nullptr;
   const float* delta = nullptr;
   const float* weight = nullptr;

@@ -55,5 +55,17 @@ TEST(ThreadPoolTest, WorkersJoinInAndStop) {
   }
 }
 
+// While the wall's clock is said to go on, the thread gets next to no CPU: as one that others crowd out.
+TEST(CpuShareTest, IsShortAfterSoManyWindowsWithoutACpu) {
+  CpuShare share;
+  auto now = CpuShare::Clock::now();
+  share.Restart(now);
+  EXPECT_FALSE(share.IsShort(now, 1));  // too early to tell
+  for (const int windows : {1, 3}) {
+    for (int i = 1; i < windows; ++i) EXPECT_FALSE(share.IsShort(now += CpuShare::kWindow, windows));
+    EXPECT_TRUE(share.IsShort(now += CpuShare::kWindow, windows));
+  }
+}
+
 }  // namespace
 }  // namespace slmmesh::kernels

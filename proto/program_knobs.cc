@@ -42,7 +42,8 @@ void AddSamplingDefaults(const v1::SamplingDefaults& defaults, KnobList* knobs) 
 void AddSpeculation(const v1::SpeculativeSpec& speculative, KnobList* knobs) {
   if (!speculative.has_method() || speculative.method() == "none") return;
   knobs->Add("speculative-method", speculative.method());
-  if (speculative.method() == "draft") knobs->Add("speculative-model", speculative.model().path());
+  const bool takes_model = speculative.method() == "draft" || speculative.method() == "self-quantized";
+  if (takes_model && speculative.has_model()) knobs->Add("speculative-model", speculative.model().path());
   knobs->Add("num-speculative-tokens", speculative.num_speculative_tokens());
   knobs->Add("speculative-rule", speculative.rule());
 }

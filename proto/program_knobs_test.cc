@@ -80,6 +80,9 @@ TEST(ProgramKnobs, SpeculationReachesTheWorkers) {
   EXPECT_THAT(knobs("  speculative: {method: ngram}\n"),
               AllOf(Contains("--speculative-method=ngram"), Contains("--num-speculative-tokens=5"),
                     Contains("--speculative-rule=coupled"), Not(Contains(HasSubstr("speculative-model")))));
+  EXPECT_THAT(knobs("  speculative: {method: self-quantized}\n"), Not(Contains(HasSubstr("speculative-model"))));
+  EXPECT_THAT(knobs("  speculative: {method: self-quantized, model: {path: /q}}\n"),
+              Contains("--speculative-model=/q"));
   EXPECT_THAT(knobs("  speculative: {method: draft, model: {path: /d}, numSpeculativeTokens: 3, rule: rejection}\n"),
               AllOf(Contains("--speculative-method=draft"), Contains("--speculative-model=/d"),
                     Contains("--num-speculative-tokens=3"), Contains("--speculative-rule=rejection")));

@@ -11,6 +11,7 @@ namespace slmmesh::kernels {
 class CpuShare {
  public:
   using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kWindow{5};  // no thread of the kernel's, nor a short burst, fills it
 
   // To be called when the thread was idle of its own will.
   void Restart(Clock::time_point now) {
@@ -32,8 +33,6 @@ class CpuShare {
   }
 
  private:
-  static constexpr std::chrono::milliseconds kWindow{5};
-
   static int64_t CpuNanoseconds() {
     timespec time;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);

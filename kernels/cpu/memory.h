@@ -1,4 +1,4 @@
-// Zeroed pages from the kernel, aligned to at least kAlignment.
+// Zeroed memory from the kernel, in huge pages where it grants them, aligned to kAlignment.
 #pragma once
 
 #include <cstddef>

@@ -58,7 +58,7 @@ class RowQuantizer {
     Four four[2];
     std::memcpy(four, &largest, sizeof(four));
     four[0] = four[0] > four[1] ? four[0] : four[1];
-    const Four two = __builtin_shuffle(four[0], Four{2, 3, 0, 1});
+    const Four two = __builtin_shufflevector(four[0], four[0], 2, 3, 0, 1);
     four[0] = four[0] > two ? four[0] : two;
     return four[0][0] > four[0][1] ? four[0][0] : four[0][1];
   }

@@ -49,7 +49,7 @@ class DepthPolicy {
   static constexpr double kTrialShare = 0.01;
   static constexpr uint64_t kPlainEvery = 100;  // steps, if they would all have guesses
   static constexpr uint64_t kFresh = 10;        // steps for which what was measured holds
-  static constexpr double kWorthwhile = 1.02;  // a gain below is within what measurements err
+  static constexpr double kWorthwhile = 1.02;   // a gain below is within what measurements err
 
   bool IsPlainStepDue(uint32_t streams);
 
@@ -61,7 +61,7 @@ class DepthPolicy {
   double prompt_seconds_ = 0;           // of the last step
   Acceptance all_{Acceptance::kOfAll};  // of all streams: what is believed of a new one
   Confidence confidence_;
-  double trial_seconds_ = 0;           // that trials may take
+  double trial_seconds_ = 0;  // that trials may take
   uint64_t steps_to_plain_ = kFresh;
   bool is_plain_ = false;              // this step: it measures what a step without guesses takes
   bool is_trial_ = false;              // this step

@@ -134,7 +134,7 @@ TEST_F(DepthPolicyTest, WhatNoGuessesTakeIsMeasuredNowAndThen) {
     policy_.NoteVerified(depth, depth, {}, &stream_);
     policy_.NoteStep(1, 0.5);
   }
-  EXPECT_GE(plain_steps.size(), 9u);
+  ASSERT_GE(plain_steps.size(), 9u);
   EXPECT_LE(plain_steps.size(), 12u);
   EXPECT_LT(plain_steps.front(), 20) << "early: until then it is only hoped";
 }

@@ -108,8 +108,8 @@ absl::Status Decoder::ShareKvCache(Model* owner) {
   return absl::OkStatus();
 }
 
-// T tokens, L logit rows. Ranks differ in the heads, MLP columns and vocabulary columns that they own; residual and delta
-// hold the same bits on all of them between blocks. A block begins by adding the delta that the one before left.
+// T tokens, L logit rows. Ranks differ in the heads, MLP columns and vocabulary columns that they own; residual and
+// delta hold the same bits on all of them between blocks. A block begins by adding the delta that the one before left.
 absl::Status Decoder::Forward(const StepBatch& batch, Communicator& communicator, absl::Span<const float>* logits) {
   RETURN_IF_ERROR(PrepareStep(batch, communicator));
 

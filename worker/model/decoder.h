@@ -65,9 +65,9 @@ class Decoder : public Model {
   Buffer rope_cos_;  // [max_model_len, rotary_dim / 2]
   Buffer rope_sin_;
 
-  KvCacheOptions kv_options_;       // num_blocks 0: there is no cache
-  Buffer kv_cache_;                 // [num_blocks][layers][KvBlockBytes]
-  const Decoder* kv_owner_ = this;  // whose cache is read and written
+  KvCacheOptions kv_options_;                        // num_blocks 0: there is no cache
+  Buffer kv_cache_;                                  // [num_blocks][layers][KvBlockBytes]
+  const Decoder* kv_owner_ = this;                   // whose cache is read and written
   std::optional<LikeliestLogits> likeliest_logits_;  // none: logits stay as they are
   StepScratch scratch_;
   LogitRows logit_rows_;

@@ -166,7 +166,8 @@ TEST_F(DecoderTest, RefinesTheLargestLogitsOfEachRow) {
       if (logits[0][i] == logits[1][i]) continue;
       ++changed;
       const auto larger = [&](float logit) { return logit > logits[0][i]; };
-      EXPECT_LT(std::count_if(logits[0].begin() + row * vocab, logits[0].begin() + (row + 1) * vocab, larger), kRefined);
+      EXPECT_LT(std::count_if(logits[0].begin() + row * vocab, logits[0].begin() + (row + 1) * vocab, larger),
+                kRefined);
     }
     EXPECT_EQ(changed, kRefined);
   }

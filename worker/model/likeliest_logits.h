@@ -1,5 +1,5 @@
-// A head in few bits tells which tokens are likely, but not well which is likeliest. The logits of the few that it finds
-// are computed again from the head as the checkpoint stores it, which reads next to nothing of that.
+// A head in few bits tells which tokens are likely, but not well which is likeliest. The logits of the few that it
+// finds are computed again from the head as the checkpoint stores it, which reads next to nothing of that.
 #pragma once
 
 #include <cstdint>

@@ -89,7 +89,8 @@ class WeightsReader {
     // Every rank embeds every token, but checks its own share of the rows only: together they check all. Where the
     // head is tied, packing it checks the same rows.
     if (!config_.tied_embeddings) panels_.AddCheck({{{weights_.embedding, plan_.vocab}}, {0, hidden}});
-    return ReadMatrix({{HeadModule(config_), config_.vocab_size, plan_.vocab}}, {0, hidden}, {0, hidden}, &weights_.head);
+    return ReadMatrix({{HeadModule(config_), config_.vocab_size, plan_.vocab}}, {0, hidden}, {0, hidden},
+                      &weights_.head);
   }
 
   // Rows of a projection, which has `total` of them; `module` is the name without ".weight" or ".bias".

@@ -30,7 +30,10 @@ ABSL_FLAG(
     std::string, speculative_method, "none",
     "none | ngram | self-quantized | draft: what guesses the next tokens; self-quantized: the model's own copy at "
     "fewer bits");
-ABSL_FLAG(std::string, speculative_model, "", "of method draft: a Hugging Face folder or a .gguf file");
+ABSL_FLAG(
+    std::string, speculative_model, "",
+    "of method draft: a Hugging Face folder or a .gguf file; of self-quantized: the same model in 4 bits, as mesh "
+    "convert --calibrate writes it; empty: rounded at load");
 ABSL_FLAG(uint32_t, num_speculative_tokens, 5,
           "guesses that a step verifies at most, 1 to 64; fewer where they do not pay");
 ABSL_FLAG(std::string, speculative_rule, "coupled",
@@ -133,12 +136,13 @@ absl::Status FillSpeculation(WorkerConfig* config) {
   ASSIGN_OR_RETURN(config->speculative_method, ParseMethod(absl::GetFlag(FLAGS_speculative_method)));
   config->speculative_model = absl::GetFlag(FLAGS_speculative_model);
   const bool needs_model = config->speculative_method == SpeculationMethod::kDraft;
+  const bool takes_model = needs_model || config->speculative_method == SpeculationMethod::kSelfQuantized;
   if (needs_model && config->speculative_model.empty()) {
     return Refuse("speculative-model", "", "name the draft: a Hugging Face folder or a .gguf file");
   }
-  if (!needs_model && !config->speculative_model.empty()) {
+  if (!takes_model && !config->speculative_model.empty()) {
     return Refuse("speculative-model", config->speculative_model,
-                  "only --speculative-method=draft has one; leave it out");
+                  "only --speculative-method=draft and self-quantized have one; leave it out");
   }
   config->num_speculative_tokens = absl::GetFlag(FLAGS_num_speculative_tokens);
   RETURN_IF_ERROR(CheckRange("num-speculative-tokens", config->num_speculative_tokens, 1, 64));

@@ -68,6 +68,9 @@ TEST(WorkerFlags, Speculation) {
   EXPECT_EQ(config->speculative_model, "/models/draft");
   EXPECT_EQ(config->num_speculative_tokens, 3u);
   EXPECT_EQ(config->speculative_rule, AcceptanceRule::kRejection);
+  config = ConfigWith({"--speculative-method=self-quantized", "--speculative-model=/models/int4"});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->speculative_model, "/models/int4");
   ASSERT_TRUE(ConfigWith({"--speculative-method=none", "--speculative-model=", "--num-speculative-tokens=5",
                           "--speculative-rule=coupled"})
                   .ok());

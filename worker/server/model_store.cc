@@ -74,9 +74,10 @@ absl::Status ModelStore::Load(ModelOptions options) {
 
 absl::Status ModelStore::LoadDraft(ModelOptions options) {
   if (config_.speculative_method == SpeculationMethod::kSelfQuantized) {
-    options.weights = kSelfQuantizedWeights;
+    options.weights = {kSelfQuantizedWeights, KeepStored::kSameType};
     options.refined_logits = kRefinedLogits;
-    ASSIGN_OR_RETURN(draft_, Model::Load(checkpoint_, backend_.get(), options));
+    const auto& source = draft_checkpoint_ == nullptr ? checkpoint_ : draft_checkpoint_;
+    ASSIGN_OR_RETURN(draft_, Model::Load(source, backend_.get(), options));
     return draft_->ShareKvCache(model_.get());
   }
   options.max_model_len = std::min(model_->max_model_len(), LongestContext(draft_checkpoint_->config()));

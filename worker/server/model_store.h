@@ -17,7 +17,7 @@ namespace slmmesh {
 // One thread.
 class ModelStore {
  public:
-  // `draft`: the checkpoint of the draft model; null where the configuration has no such method.
+  // `draft`: the checkpoint of the draft model, or of the model's own copy; null where the configuration names none.
   ModelStore(const WorkerConfig& config, std::shared_ptr<const Checkpoint> checkpoint,
              std::shared_ptr<const Checkpoint> draft, std::unique_ptr<kernels::Backend> backend,
              WorkerMetrics* metrics);

@@ -1,5 +1,5 @@
-// For the bench alone: the guesses of one model, recorded, and another model's steps with guesses that are right as often.
-// Random weights say how long steps take, but their draft is not as right as that of a model that was trained.
+// For the bench alone: the guesses of one model, recorded, and another model's steps with guesses that are right as
+// often. Random weights say how long steps take, but their draft is not as right as that of a model that was trained.
 #pragma once
 
 #include <cstdint>

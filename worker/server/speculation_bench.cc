@@ -25,7 +25,7 @@
 
 ABSL_FLAG(std::string, weights, "auto", "auto | bf16 | fp32 | int8 | int4: of the model");
 ABSL_FLAG(std::string, method, "self-quantized", "ngram | self-quantized | draft");
-ABSL_FLAG(std::string, draft, "", "of method draft: a Hugging Face folder or a .gguf file");
+ABSL_FLAG(std::string, draft, "", "of methods draft and self-quantized: as a worker's --speculative-model");
 ABSL_FLAG(std::string, rule, "coupled", "coupled | rejection");
 ABSL_FLAG(uint32_t, guesses, 5, "at most, of a step");
 ABSL_FLAG(std::string, prompts, "",
@@ -186,7 +186,7 @@ absl::Status Bench::Load(const std::string& path) {
   ASSIGN_OR_RETURN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::Open(path));
   ASSIGN_OR_RETURN(prompts_, ReadPrompts(absl::GetFlag(FLAGS_prompts), checkpoint->config().vocab_size));
   std::shared_ptr<const Checkpoint> draft;
-  if (config_.speculative_method == SpeculationMethod::kDraft) {
+  if (!absl::GetFlag(FLAGS_draft).empty()) {
     ASSIGN_OR_RETURN(draft, Checkpoint::Open(absl::GetFlag(FLAGS_draft)));
   }
   if (!absl::GetFlag(FLAGS_prompts).empty()) engine_.eos_token_ids = checkpoint->text().eos_token_ids;
@@ -204,7 +204,8 @@ absl::Status Bench::Load(const std::string& path) {
   engine_.enable_prefix_caching = false;
   const KvCacheOptions cache = {config_.kv_cache, engine_.num_blocks, engine_.block_size};
   RETURN_IF_ERROR(models_.target->ResetKvCache(cache));
-  return draft == nullptr ? absl::OkStatus() : models_.draft->ResetKvCache(cache);
+  const bool has_own_cache = config_.speculative_method == SpeculationMethod::kDraft;
+  return has_own_cache ? models_.draft->ResetKvCache(cache) : absl::OkStatus();
 }
 
 absl::Status Bench::Submit(Engine* engine, uint64_t id) const {
@@ -229,8 +230,8 @@ absl::Status Bench::StartEngine(Way* way) {
   ModelRunner* target = runner(std::make_unique<GroupRunner>(models_.target, communicator_.get(), absl::Seconds(60)));
   ModelRunner* draft = nullptr;
   if (models_.draft != nullptr) {
-    draft = runner(std::make_unique<GroupRunner>(models_.draft, communicator_.get(), absl::Seconds(60),
-                                                 PlanModel::kDraft));
+    draft =
+        runner(std::make_unique<GroupRunner>(models_.draft, communicator_.get(), absl::Seconds(60), PlanModel::kDraft));
   }
   const bool is_modelled = !replayed_.empty() || !absl::GetFlag(FLAGS_record_guesses).empty();
   if (is_modelled && way->options.method != SpeculationMethod::kNone) {

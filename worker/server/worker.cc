@@ -1,5 +1,6 @@
 #include "worker/server/worker.h"
 
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -41,6 +42,26 @@ absl::Status CheckSelfQuantized(const WorkerConfig& config, const Checkpoint& ch
       absl::StrCat("--speculative-method=self-quantized: --weights=", WeightsName(config.weights),
                    " keeps this model in 4 bits, and its copy at 4 bits would be no faster; give ngram or draft, or "
                    "leave speculation out"));
+}
+
+// The copy reads and writes the model's KV cache.
+absl::Status CheckSameShape(const ModelConfig& model, const ModelConfig& copy) {
+  const std::tuple<const char*, int64_t, int64_t> fields[] = {
+      {"architecture", static_cast<int64_t>(model.architecture), static_cast<int64_t>(copy.architecture)},
+      {"num_hidden_layers", model.num_layers, copy.num_layers},
+      {"hidden_size", model.hidden_size, copy.hidden_size},
+      {"num_attention_heads", model.num_q_heads, copy.num_q_heads},
+      {"num_key_value_heads", model.num_kv_heads, copy.num_kv_heads},
+      {"head_dim", model.head_dim, copy.head_dim},
+      {"rotary dimensions", model.rotary_dim, copy.rotary_dim},
+      {"vocab_size", model.vocab_size, copy.vocab_size}};
+  for (const auto& [name, of_model, of_copy] : fields) {
+    if (of_model == of_copy) continue;
+    return absl::InvalidArgumentError(absl::StrCat("its ", name, " is ", of_copy, ", the model's ", of_model,
+                                                   "; self-quantized takes the same model, as mesh convert writes it; "
+                                                   "for another model use draft"));
+  }
+  return absl::OkStatus();
 }
 
 class WorkerImpl : public Worker {
@@ -104,8 +125,11 @@ absl::Status WorkerImpl::StartParts() {
 }
 
 absl::Status WorkerImpl::OpenDraft() {
-  if (config_.speculative_method != SpeculationMethod::kDraft) return absl::OkStatus();
+  if (config_.speculative_model.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(draft_checkpoint_, Checkpoint::Open(config_.speculative_model));
+  if (config_.speculative_method == SpeculationMethod::kSelfQuantized) {
+    RETURN_IF_ERROR(CheckSameShape(checkpoint_->config(), draft_checkpoint_->config()));
+  }
   return CheckSameTokenizer(checkpoint_->text().tokenizer_json, draft_checkpoint_->text().tokenizer_json);
 }
 

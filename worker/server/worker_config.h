@@ -27,7 +27,7 @@ struct WorkerConfig {
   bool enable_prefix_caching = true;
   SpeculationMethod speculative_method = SpeculationMethod::kNone;
   AcceptanceRule speculative_rule = AcceptanceRule::kCoupled;
-  std::string speculative_model;  // of method draft: a Hugging Face folder or a GGUF file
+  std::string speculative_model;  // a Hugging Face folder or a GGUF file; empty with self-quantized: rounded at load
   uint32_t num_speculative_tokens = 5;
   absl::Duration target_step = absl::Milliseconds(50);  // 0: none
   double memory_utilization = 0.9;

@@ -192,6 +192,23 @@ TEST_F(WorkerTest, AMissingDraftIsRefusedAtTheStart) {
   EXPECT_THAT(std::string(Worker::Start(config).status().message()), HasSubstr("--speculative-model"));
 }
 
+TEST_F(WorkerTest, ACopyCanComeFromAFileOfItsOwn) {
+  Start("plain");
+  head_->Assign("g", 1, {"plain"});
+  head_->AwaitPhase("plain", v1::WORKER_PHASE_SERVING, 1);
+  const auto plain = Generate(*Connect("plain", 1), 40);
+  WorkerConfig config = ConfigOf("copy");
+  config.speculative_method = SpeculationMethod::kSelfQuantized;
+  config.speculative_model = model_;
+  Start(config);
+  head_->Assign("h", 1, {"copy"});
+  head_->AwaitPhase("copy", v1::WORKER_PHASE_SERVING, 1);
+  RouterClient router(Certificates(Role::kRouter), workers_["copy"]->grpc_address(), "h", 1);
+  EXPECT_EQ(Generate(router, 40), plain);
+  config.speculative_model = folder_ / "none";
+  EXPECT_THAT(std::string(Worker::Start(config).status().message()), HasSubstr("--speculative-model"));
+}
+
 TEST_F(WorkerTest, ACopyOfAModelInFourBitsIsRefusedAtTheStart) {
   WorkerConfig config = ConfigOf("a");
   config.speculative_method = SpeculationMethod::kSelfQuantized;

@@ -134,6 +134,8 @@ class Backend {
   // Zeroed memory, aligned to kAlignment; large allocations ask for huge pages. Null when there is none.
   virtual void* Allocate(size_t bytes) = 0;
   virtual void Free(void* pointer) = 0;
+  // Has the memory of a part of a buffer there before it is used, and changes nothing in it. Thread-safe.
+  virtual void Populate(void* pointer, size_t bytes) = 0;
 
   virtual size_t PackedBytes(const WeightFormat& format, int64_t n, int64_t k) const = 0;
   // Packs rows [panel * 64, panel * 64 + rows) of a weight matrix into `packed` (the start of the whole matrix).

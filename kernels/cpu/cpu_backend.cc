@@ -33,6 +33,7 @@ class CpuBackend : public Backend {
 
   void* Allocate(size_t bytes) override { return AllocatePages(bytes); }
   void Free(void* pointer) override { FreePages(pointer); }
+  void Populate(void* pointer, size_t bytes) override { PopulatePages(pointer, bytes); }
 
   size_t PackedBytes(const WeightFormat& format, int64_t n, int64_t k) const override {
     return PackedWeightBytes(format, n, k);

@@ -1,6 +1,7 @@
 #include "kernels/cpu/memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <mutex>
@@ -70,6 +71,13 @@ void FreePages(void* pointer) {
   if (--region->live > 0) return;
   if (region == shared) shared = nullptr;
   munmap(region->mapping, region->mapping_bytes);
+}
+
+void PopulatePages(void* pointer, size_t bytes) {
+  const size_t page = static_cast<size_t>(getpagesize());
+  const size_t start = reinterpret_cast<size_t>(pointer) / page * page;
+  const size_t end = reinterpret_cast<size_t>(pointer) + bytes;
+  madvise(reinterpret_cast<void*>(start), end - start, MADV_POPULATE_WRITE);  // a wish
 }
 
 }  // namespace slmmesh::kernels

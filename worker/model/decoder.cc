@@ -83,11 +83,13 @@ absl::Status Decoder::ResetKvCache(const KvCacheOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("KV cache: block_size is ", options.block_size, ": use a multiple of ", kernels::kAttentionChunk));
   }
+  kv_ahead_.reset();
   kv_cache_ = Buffer();  // frees the old cache before the new one is asked for
   kv_options_ = {};
   const uint64_t bytes = KvBytesPerBlock(options.type, options.block_size) * options.num_blocks;
   ASSIGN_OR_RETURN(kv_cache_, Buffer::Create(backend_, bytes, "the KV cache"));
   kv_options_ = options;
+  if (bytes > 0) kv_ahead_ = std::make_unique<MemoryAhead>(backend_, kv_cache_.data(), bytes);
   kv_owner_ = this;
   return absl::OkStatus();
 }
@@ -102,6 +104,7 @@ absl::Status Decoder::ShareKvCache(Model* owner) {
   if (decoder == nullptr || shape_of(*decoder) != shape_of(*this)) {
     return absl::InvalidArgumentError("KV cache: only the same shard of a model of the same shape can share it");
   }
+  kv_ahead_.reset();
   kv_cache_ = Buffer();
   kv_options_ = {};
   kv_owner_ = decoder;
@@ -269,6 +272,10 @@ absl::Status Decoder::PrepareStep(const StepBatch& batch, const Communicator& co
   const KvCacheOptions& kv = kv_owner_->kv_options_;
   if (kv.num_blocks == 0) return absl::FailedPreconditionError("the model has no KV cache");
   RETURN_IF_ERROR(CheckStepBatch(batch, {config_.vocab_size, max_model_len_, kv.num_blocks, kv.block_size}));
+  if (kv_owner_->kv_ahead_ != nullptr && !batch.block_table.empty()) {
+    const uint64_t last_block = *std::max_element(batch.block_table.begin(), batch.block_table.end());
+    kv_owner_->kv_ahead_->Used((last_block + 1) * KvBytesPerBlock(kv.type, kv.block_size));
+  }
   return scratch_.Reserve(backend_, config_, plan_, batch.num_tokens(), static_cast<int64_t>(batch.logit_rows.size()));
 }
 

@@ -9,6 +9,7 @@
 #include "worker/model/buffer.h"
 #include "worker/model/likeliest_logits.h"
 #include "worker/model/logit_rows.h"
+#include "worker/model/memory_ahead.h"
 #include "worker/model/model.h"
 #include "worker/model/model_weights.h"
 #include "worker/model/shard_plan.h"
@@ -67,6 +68,7 @@ class Decoder : public Model {
 
   KvCacheOptions kv_options_;                        // num_blocks 0: there is no cache
   Buffer kv_cache_;                                  // [num_blocks][layers][KvBlockBytes]
+  std::unique_ptr<MemoryAhead> kv_ahead_;            // of kv_cache_
   const Decoder* kv_owner_ = this;                   // whose cache is read and written
   std::optional<LikeliestLogits> likeliest_logits_;  // none: logits stay as they are
   StepScratch scratch_;

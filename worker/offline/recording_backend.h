@@ -25,6 +25,7 @@ class RecordingBackend : public kernels::Backend {
 
   std::string Describe() const override { return inner_->Describe(); }
   void* Allocate(size_t bytes) override { return inner_->Allocate(bytes); }
+  void Populate(void* pointer, size_t bytes) override { inner_->Populate(pointer, bytes); }
   void Free(void* pointer) override { inner_->Free(pointer); }
   size_t PackedBytes(const kernels::WeightFormat& format, int64_t n, int64_t k) const override {
     return inner_->PackedBytes(format, n, k);

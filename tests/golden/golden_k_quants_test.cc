@@ -18,7 +18,7 @@ std::vector<uint32_t> BitsOf(const TensorView& tensor, int64_t begin, int64_t en
   std::vector<float> values(static_cast<size_t>(end - begin));
   ReadTensor(tensor, 0, 1, begin, end, values.data());
   std::vector<uint32_t> bits(values.size());
-  std::memcpy(bits.data(), values.data(), 4 * values.size());
+  if (!bits.empty()) std::memcpy(bits.data(), values.data(), 4 * values.size());
   return bits;
 }
 

@@ -209,6 +209,15 @@ TEST_F(WorkerTest, ACopyCanComeFromAFileOfItsOwn) {
   EXPECT_THAT(std::string(Worker::Start(config).status().message()), HasSubstr("--speculative-model"));
 }
 
+TEST_F(WorkerTest, ACopyOfAnotherShapeIsRefusedAtTheStart) {
+  WorkerConfig config = ConfigOf("a");
+  config.speculative_method = SpeculationMethod::kSelfQuantized;
+  config.speculative_model = folder_ / "deeper.gguf";
+  WriteTinyModel(config.speculative_model, 1);
+  EXPECT_THAT(std::string(Worker::Start(config).status().message()),
+              testing::AllOf(HasSubstr("--speculative-model"), HasSubstr("num_hidden_layers")));
+}
+
 TEST_F(WorkerTest, ACopyOfAModelInFourBitsIsRefusedAtTheStart) {
   WorkerConfig config = ConfigOf("a");
   config.speculative_method = SpeculationMethod::kSelfQuantized;

@@ -6,8 +6,10 @@
 
 namespace slmmesh {
 
-void WriteTinyModel(const std::string& path) {
-  std::ofstream(path, std::ios::binary) << RandomGguf(TinyConfig(Architecture::kLlama), TensorType::kF32, 1);
+void WriteTinyModel(const std::string& path, int64_t further_layers) {
+  ModelConfig config = TinyConfig(Architecture::kLlama);
+  config.num_layers += further_layers;
+  std::ofstream(path, std::ios::binary) << RandomGguf(config, TensorType::kF32, 1);
 }
 
 }  // namespace slmmesh

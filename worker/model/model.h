@@ -17,9 +17,9 @@ namespace slmmesh {
 
 struct ModelOptions {
   int rank = 0;
-  int size = 1;                                   // 1, 2, 4 or 8
-  WeightOptions weights;                          // bf16
-  int64_t max_model_len = 0;                      // 0: the model's own
+  int size = 1;               // 1, 2, 4 or 8
+  WeightOptions weights;      // bf16
+  int64_t max_model_len = 0;  // 0: the model's own
   // So many of a row's largest logits are computed again from the head as the checkpoint stores it, where `weights`
   // makes it another: for a copy that guesses.
   int64_t refined_logits = 0;

@@ -54,7 +54,8 @@ def main():
     build = os.path.abspath(sys.argv[1])
     wanted = sys.argv[2:] or run("git", "ls-files", "-co", "--exclude-standard", "*.cc").stdout.split()
     # Compiled under a sanitizer alone, or on another machine.
-    elsewhere = ("tests/sanitize/", "kernels/cpu/neon/" if platform.machine() == "x86_64" else "kernels/cpu/avx")
+    other_machine = ("kernels/cpu/neon/",) if platform.machine() == "x86_64" else ("kernels/cpu/amx/", "kernels/cpu/avx")
+    elsewhere = ("tests/sanitize/", *other_machine)
     wanted = [str(ROOT / name) for name in wanted if (ROOT / name).exists() and not name.startswith(elsewhere)]
     headers = headers_by_source(build)
     unbuilt = [name for name in wanted if name not in headers]

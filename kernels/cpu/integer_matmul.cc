@@ -70,20 +70,19 @@ class IntegerPanelTask {
   // `rows`: null, or the kernel that takes all tiles together.
   // `widened` has room for kMaxBlockBytes.
   IntegerPanelTask(const MatMulArgs& args, const IntegerKernels& kernels, IntegerRowsFunction rows,
-                   const QuantizedActivations& x, RowTiles tiles, int64_t first_tile, int64_t end_tile, int64_t panel,
-                   const PanelSums& sums, char* widened)
+                   const QuantizedActivations& x, const PanelPart& part, char* widened)
       : args_(args),
         kernels_(kernels),
         rows_(rows),
         x_(x),
         layout_(args.format, args.k),
-        tiles_(tiles),
-        first_tile_(first_tile),
-        end_tile_(end_tile),
-        first_row_(tiles.Start(first_tile)),
-        sums_(sums),
+        tiles_(part.tiles),
+        first_tile_(part.first_tile),
+        end_tile_(part.end_tile),
+        first_row_(tiles_.Start(first_tile_)),
+        sums_(part.sums),
         widened_(widened),
-        weights_(static_cast<const char*>(args.weights) + panel * layout_.panel_bytes()) {}
+        weights_(static_cast<const char*>(args.weights) + part.panel * layout_.panel_bytes()) {}
 
   void RunLeaf(int leaf) const {
     const int64_t begin = args_.leaf_start[leaf], end = args_.leaf_start[leaf + 1];
@@ -218,25 +217,12 @@ void MatMulRunner::RunInteger(const MatMulArgs& args) {
   QuantizedActivations x(args);
   ReservePacked(static_cast<size_t>(x.bytes()));
   x.PlaceAt(packed_.get());
-  const auto quantize = [&](int64_t row, int /*worker*/) { QuantizeRow(args, kernels_, x, row); };
-  if (args.m * args.k <= kSerialPackElements) {
-    for (int64_t row = 0; row < args.m; ++row) quantize(row, 0);
-  } else {
-    pool_.For(args.m, quantize);
-  }
-
+  ForPartsOfX(args, args.m, [&](int64_t row) { QuantizeRow(args, kernels_, x, row); });
   const IntegerRowsFunction rows = args.m >= kernels_.integer.least_rows ? kernels_.integer.rows : nullptr;
   const int64_t tile_rows = rows != nullptr ? kRowsTile : TilesFor(kernels_.integer, args.format).tile_rows;
-  const RowTiles tiles(args.m, tile_rows);
-  const int64_t panels = (args.n + kPanelColumns - 1) / kPanelColumns;
-  const int64_t groups = RowGroups(tiles, tile_rows, kGroupRows, panels, pool_.threads());
-  pool_.For(panels * groups, [&](int64_t index, int worker) {
-    const int64_t group = index % groups, panel = index / groups;
-    const int64_t first = group * tiles.count / groups, end = (group + 1) * tiles.count / groups;
-    PanelSums sums(args, kernels_, panel, tiles.Start(first), kGroupRows, static_cast<float*>(sums_[worker].get()));
-    const IntegerPanelTask task(args, kernels_.integer, rows, x, tiles, first, end, panel, sums,
-                                static_cast<char*>(widened_[worker].get()));
-    sums.Run(tiles.Start(end) - tiles.Start(first), [&](int leaf) { task.RunLeaf(leaf); });
+  RunPanels(args, tile_rows, [&](const PanelPart& part, int leaf) {
+    IntegerPanelTask(args, kernels_.integer, rows, x, part, static_cast<char*>(widened_[part.worker].get()))
+        .RunLeaf(leaf);
   });
 }
 

@@ -21,18 +21,17 @@ int64_t PackedStride(const MatMulKernels& kernels, int64_t k) {
 // One panel of columns times a group of row tiles.
 class PanelTask {
  public:
-  PanelTask(const MatMulArgs& args, const MatMulKernels& kernels, const void* packed, RowTiles tiles,
-            int64_t first_tile, int64_t end_tile, int64_t panel, const PanelSums& sums)
+  PanelTask(const MatMulArgs& args, const MatMulKernels& kernels, const void* packed, const PanelPart& part)
       : args_(args),
         kernels_(kernels),
         packed_(static_cast<const char*>(packed)),
-        tiles_(tiles),
-        first_tile_(first_tile),
-        end_tile_(end_tile),
-        sums_(sums),
-        first_row_(tiles.Start(first_tile)),
+        tiles_(part.tiles),
+        first_tile_(part.first_tile),
+        end_tile_(part.end_tile),
+        sums_(part.sums),
+        first_row_(tiles_.Start(first_tile_)),
         weight_row_bytes_(kPanelColumns * WeightBytes(args.format.type)),
-        weights_(static_cast<const char*>(args.weights) + panel * args.k * weight_row_bytes_) {}
+        weights_(static_cast<const char*>(args.weights) + part.panel * args.k * weight_row_bytes_) {}
 
   // One tile streams the weights once, and so does a rows kernel; several tiles share blocks of them.
   void RunLeaf(int leaf) const {
@@ -141,17 +140,13 @@ const void* MatMulRunner::PackActivations(const MatMulArgs& args, const MatMulKe
   const int64_t stride = PackedStride(kernels, args.k);
   ReservePacked(static_cast<size_t>(args.m * stride * kernels.activation_bytes));
   const RowTiles tiles(args.m, kernels.rows != nullptr ? 1 : kTileRows);
-  const auto pack = [&](int64_t tile, int /*worker*/) {
+  const auto pack = [&](int64_t tile) {
     const int64_t start = tiles.Start(tile), end = tiles.Start(tile + 1);
     for (int64_t row = start; row < end; ++row) MakeRow(kernels_, args.source, args.k, row);
     kernels.pack_rows(args.x + start * args.x_stride, args.x_stride, end - start, args.k,
                       static_cast<char*>(packed_.get()) + start * stride * kernels.activation_bytes);
   };
-  if (args.m * args.k <= kSerialPackElements) {
-    for (int64_t tile = 0; tile < tiles.count; ++tile) pack(tile, 0);
-  } else {
-    pool_.For(tiles.count, pack);
-  }
+  ForPartsOfX(args, tiles.count, pack);
   return packed_.get();
 }
 
@@ -161,18 +156,8 @@ void MatMulRunner::Run(const MatMulArgs& args) {
   if (args.format.is_integer()) return RunInteger(args);
   const MatMulKernels& kernels = kernels_.matmul[static_cast<int>(args.format.type)];
   const void* packed = PackActivations(args, kernels);
-  const int64_t tile_rows = kernels.rows != nullptr ? kRowsTile : kTileRows;
-  const RowTiles tiles(args.m, tile_rows);
-  const int64_t panels = (args.n + kPanelColumns - 1) / kPanelColumns;
-  const int64_t groups = RowGroups(tiles, tile_rows, kGroupRows, panels, pool_.threads());
-  // Groups of one panel follow each other: its weights are read from memory once.
-  pool_.For(panels * groups, [&](int64_t index, int worker) {
-    const int64_t group = index % groups, panel = index / groups;
-    const int64_t first = group * tiles.count / groups, end = (group + 1) * tiles.count / groups;
-    PanelSums sums(args, kernels_, panel, tiles.Start(first), kGroupRows, static_cast<float*>(sums_[worker].get()));
-    const PanelTask task(args, kernels, packed, tiles, first, end, panel, sums);
-    sums.Run(tiles.Start(end) - tiles.Start(first), [&](int leaf) { task.RunLeaf(leaf); });
-  });
+  RunPanels(args, kernels.rows != nullptr ? kRowsTile : kTileRows,
+            [&](const PanelPart& part, int leaf) { PanelTask(args, kernels, packed, part).RunLeaf(leaf); });
 }
 
 }  // namespace slmmesh::kernels

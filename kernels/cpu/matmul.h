@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/panel_sums.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace slmmesh::kernels {
@@ -23,6 +24,30 @@ class MatMulRunner {
   static Buffer MakeBuffer(size_t bytes);
 
   void ReservePacked(size_t bytes);
+
+  // body(index) for parts of x that make it ready for the product: in one thread where there is little of it.
+  template <typename Body>
+  void ForPartsOfX(const MatMulArgs& args, int64_t count, const Body& body) {
+    if (args.m * args.k > kSerialPackElements) return pool_.For(count, [&](int64_t i, int /*worker*/) { body(i); });
+    for (int64_t i = 0; i < count; ++i) body(i);
+  }
+
+  // Cuts the product into tasks of one panel and some tiles of rows: run_leaf(part, leaf) for each of a task's leaves.
+  template <typename RunLeaf>
+  void RunPanels(const MatMulArgs& args, int64_t tile_rows, const RunLeaf& run_leaf) {
+    const RowTiles tiles(args.m, tile_rows);
+    const int64_t panels = (args.n + kPanelColumns - 1) / kPanelColumns;
+    const int64_t groups = RowGroups(tiles, tile_rows, kGroupRows, panels, pool_.threads());
+    // Groups of one panel follow each other: its weights are read from memory once.
+    pool_.For(panels * groups, [&](int64_t index, int worker) {
+      const int64_t group = index % groups, panel = index / groups;
+      const int64_t first = group * tiles.count / groups, end = (group + 1) * tiles.count / groups;
+      PanelSums sums(args, kernels_, panel, tiles.Start(first), kGroupRows, static_cast<float*>(sums_[worker].get()));
+      const PanelPart part = {panel, worker, tiles, first, end, sums};
+      sums.Run(tiles.Start(end) - tiles.Start(first), [&](int leaf) { run_leaf(part, leaf); });
+    });
+  }
+
   void RunInteger(const MatMulArgs& args);  // integer_matmul.cc
   const void* PackActivations(const MatMulArgs& args, const MatMulKernels& kernels);
 

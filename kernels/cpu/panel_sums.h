@@ -10,8 +10,7 @@
 namespace slmmesh::kernels {
 
 constexpr int kMaxLeaves = 8;
-constexpr int64_t kGroupRows =
-    192;  // rows per task at most: a multiple of every tile's; the scratch memory has as many
+constexpr int64_t kGroupRows = 192;  // rows per task at most, and of the scratch memory: a multiple of every tile's
 constexpr int64_t kSerialPackElements = 8 * 1024;  // of x: below, waking the pool costs more than packing
 
 // Rows [Start(t), Start(t + 1)) form tile t: sizes differ by at most one.
@@ -89,12 +88,12 @@ class PanelSums {
     if (leaf != last_leaf_) return;
     const float* out = args_.y + (first_row_ + row) * args_.y_stride + column_;
     for (int64_t r = 0; r < rows; ++r, out += args_.y_stride) {
-      for (int64_t i = 0; i < kPanelColumns; i += kAlignment / static_cast<int64_t>(sizeof(float)))
-        FetchToWrite(out + i);
+      for (int64_t i = 0; i < kPanelColumns; i += kCacheLineFloats) FetchToWrite(out + i);
     }
   }
 
  private:
+  static constexpr int64_t kCacheLineFloats = 16;
   static void FetchToWrite(const void* p) {
 #ifdef MESH_KERNELS_X86
     asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(p)));  // without flags g++ fetches it to read
@@ -125,6 +124,15 @@ class PanelSums {
   int level_[kMaxLeaves] = {};
   int joins_[kMaxLeaves] = {};  // with so many sums on its left, once a leaf is there
   int last_leaf_ = -1;          // that is not empty
+};
+
+// What one task computes: tiles [first_tile, end_tile) of the rows times a panel.
+struct PanelPart {
+  int64_t panel;
+  int worker;
+  const RowTiles& tiles;
+  int64_t first_tile, end_tile;
+  const PanelSums& sums;
 };
 
 // Several tiles pass over one block of a panel's weights after the other, while the next block is being fetched into

@@ -25,17 +25,7 @@ MESH_VECTOR_CLONES void MaximaOfChunks(const float* logits, int64_t chunks, floa
   }
 }
 
-MESH_VECTOR_CLONES float Dot(const float* a, const float* b, int64_t count) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += a[i + lane] * b[i + lane];
-  }
-  float sum = 0;
-  for (; i < count; ++i) sum += a[i] * b[i];
-  for (const float lane : lanes) sum += lane;
-  return sum;
-}
+MESH_VECTOR_CLONES float Dot(const float* a, const float* b, int64_t count) { return DotInLanes<kLanes>(a, b, count); }
 
 }  // namespace
 

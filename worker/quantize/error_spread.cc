@@ -18,18 +18,7 @@ using kernels::WeightType;
 // Of the mean of the diagonal, added to it: columns that always move together cannot make good each other's errors.
 constexpr double kDamping = 0.01;
 
-MESH_VECTOR_CLONES double Dot(const double* a, const double* b, int64_t count) {
-  constexpr int64_t kLanes = 8;
-  double lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += a[i + lane] * b[i + lane];
-  }
-  double sum = 0;
-  for (; i < count; ++i) sum += a[i] * b[i];
-  for (const double lane : lanes) sum += lane;
-  return sum;
-}
+MESH_VECTOR_CLONES double Dot(const double* a, const double* b, int64_t count) { return DotInLanes<8>(a, b, count); }
 
 MESH_VECTOR_CLONES void AddScaled(const double* from, double factor, int64_t count, double* to) {
   for (int64_t i = 0; i < count; ++i) to[i] += factor * from[i];

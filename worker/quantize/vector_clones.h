@@ -2,8 +2,28 @@
 // nor reorders anything (-ffp-contract=off), so no bit depends on it.
 #pragma once
 
+#include <cstdint>
+
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
 #define MESH_VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define MESH_VECTOR_CLONES
 #endif
+
+namespace slmmesh {
+
+// a · b, in kLanes sums that vectorise. For use within a function that is cloned.
+template <int kLanes, typename T>
+[[gnu::always_inline]] inline T DotInLanes(const T* a, const T* b, int64_t count) {
+  T lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += a[i + lane] * b[i + lane];
+  }
+  T sum = 0;
+  for (; i < count; ++i) sum += a[i] * b[i];
+  for (const T lane : lanes) sum += lane;
+  return sum;
+}
+
+}  // namespace slmmesh

@@ -28,8 +28,10 @@ class MatMulRunner {
   // body(index) for parts of x that make it ready for the product: in one thread where there is little of it.
   template <typename Body>
   void ForPartsOfX(const MatMulArgs& args, int64_t count, const Body& body) {
-    if (args.m * args.k > kSerialPackElements) return pool_.For(count, [&](int64_t i, int /*worker*/) { body(i); });
-    for (int64_t i = 0; i < count; ++i) body(i);
+    const int64_t tasks = args.m * args.k > kSerialPackElements ? std::min<int64_t>(count, 2 * pool_.threads()) : 1;
+    pool_.For(tasks, [&](int64_t task, int /*worker*/) {
+      for (int64_t i = task * count / tasks; i < (task + 1) * count / tasks; ++i) body(i);
+    });
   }
 
   // Cuts the product into tasks of one panel and some tiles of rows: run_leaf(part, leaf) for each of a task's leaves.
@@ -38,9 +40,9 @@ class MatMulRunner {
     const RowTiles tiles(args.m, tile_rows);
     const int64_t panels = (args.n + kPanelColumns - 1) / kPanelColumns;
     const int64_t groups = RowGroups(tiles, tile_rows, kGroupRows, panels, pool_.threads());
-    // Groups of one panel follow each other: its weights are read from memory once.
-    pool_.For(panels * groups, [&](int64_t index, int worker) {
-      const int64_t group = index % groups, panel = index / groups;
+    // By groups of rows: a thread begins with those that it has made ready, which are in its own cache.
+    pool_.For(groups * panels, [&](int64_t index, int worker) {
+      const int64_t group = index / panels, panel = index % panels;
       const int64_t first = group * tiles.count / groups, end = (group + 1) * tiles.count / groups;
       PanelSums sums(args, kernels_, panel, tiles.Start(first), kGroupRows, static_cast<float*>(sums_[worker].get()));
       const PanelPart part = {panel, worker, tiles, first, end, sums};

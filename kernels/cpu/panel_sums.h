@@ -22,10 +22,18 @@ struct RowTiles {
   int64_t Start(int64_t tile) const { return tile * least_rows + std::min(tile, larger); }
 };
 
-// Into how many groups of tiles to cut the rows of every panel: as few as hold `max_rows` each, but so many that the
-// threads' shares of panels times groups differ by no more than a sixteenth (nine panels for two threads: two groups).
+// With fewer rows than these, reading weights that another thread reads, too, costs more than what is gained by rows
+// that are in a thread's own cache.
+constexpr int64_t kLeastSharedRows = 15;
+
+// Into how many groups of tiles to cut the rows of every panel: a group for each thread (where that leaves it few
+// rows, for some threads together; the more threads, the more rows, as all read at the memory's speed), none of more
+// than `max_rows`. Few rows: so many groups that the threads' shares of panels times groups differ by no more than a
+// sixteenth (nine panels for two threads: two groups).
 inline int64_t RowGroups(const RowTiles& tiles, int64_t tile_rows, int64_t max_rows, int64_t panels, int64_t threads) {
-  const int64_t least = (tiles.count * tile_rows + max_rows - 1) / max_rows;
+  const int64_t rows = tiles.count * tile_rows, least = (rows + max_rows - 1) / max_rows;
+  const int64_t sharers = std::min(threads, rows / std::max(kLeastSharedRows, threads));
+  if (sharers > 1) return (least + sharers - 1) / sharers * sharers;
   for (int64_t groups = least; groups <= std::min(tiles.count, 4 * least); ++groups) {
     const int64_t tasks = panels * groups, largest_share = (tasks + threads - 1) / threads;
     if (16 * largest_share * threads <= 17 * tasks) return groups;

@@ -122,7 +122,8 @@ TEST_P(RowsKernelTest, StayWithinTheirRows) {
     if (const RowsFunction kernel = table.matmul[static_cast<int>(WeightType::kBFloat16)].rows) {
       const int64_t k = 128 + 32 + 6;
       const GuardedBuffer x(rows * k * 2), weights(k * kPanelColumns * 2);
-      kernel({.x = x.get<char>(), .weights = weights.get<char>(), .k = k, .sums = sums.get<float>()}, rows, k);
+      kernel({.x = x.get<char>(), .x_stride = k, .weights = weights.get<char>(), .k = k, .sums = sums.get<float>()},
+             rows);
     }
     if (table.integer.rows == nullptr) continue;
     for (const WeightFormat& format : {WeightFormat{WeightType::kInt8, 0, ScaleType::kFloat32, false},

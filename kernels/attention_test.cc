@@ -415,6 +415,31 @@ TEST_P(AttentionTest, LaterTokensAreNotSeen) {
   }
 }
 
+// Nor those whose window has left it behind.
+TEST_P(AttentionTest, TokensBeforeTheWindowAreNotSeen) {
+  Random random(18);
+  SCOPED_TRACE(random.Describe());
+  const auto backend = MakeBackend(GetParam(), 2);
+  for (int round = 0; round < Rounds(GetParam(), 9); ++round) {
+    Model model = RandomModel(random);
+    model.kv_type = static_cast<KvType>(round % 3);
+    model.window = random.Between(1, 40);
+    SCOPED_TRACE(Describe(model));
+    auto sequence = random.Normals(60 * model.width());
+    Steps clean(*backend, model, {sequence}, 16, random);
+    clean.Run({60});
+    const int64_t broken = random.Between(0, 19);
+    std::fill_n(sequence.begin() + broken * model.width(), model.width(), std::numeric_limits<float>::infinity());
+    Steps stained(*backend, model, {sequence}, 16, random);
+    stained.Run({60});
+    const int64_t after = (broken + model.window) * model.num_q_heads * model.head_dim;
+    EXPECT_TRUE(SameBits({clean.out(0).begin() + after, clean.out(0).end()},
+                         {stained.out(0).begin() + after, stained.out(0).end()}))
+        << "token " << broken;
+    EXPECT_TRUE(std::isnan(stained.out(0)[after - 1]));
+  }
+}
+
 TEST_P(AttentionTest, ABrokenQueryIsNotHidden) {
   Random random(15);
   SCOPED_TRACE(random.Describe());

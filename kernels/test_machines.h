@@ -30,11 +30,8 @@ struct EmulatedAmxUnit : amx::IntegerUnit<amx::EmulatedTiles> {
   }
 };
 
-inline void PackBf16(const float* x, int64_t x_stride, int64_t rows, int64_t k, void* packed) {
-  BFloat16* out = static_cast<BFloat16*>(packed);
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t i = 0; i < k; ++i) out[r * k + i] = FloatToBf16(x[r * x_stride + i]);
-  }
+inline void PackBf16(const float* x, int64_t k, void* packed) {
+  for (int64_t i = 0; i < k; ++i) static_cast<BFloat16*>(packed)[i] = FloatToBf16(x[i]);
 }
 
 constexpr int64_t kLeastRows = 3;  // so that products of both ways meet, whichever is faster
@@ -47,8 +44,7 @@ inline const KernelTable& EmulatedAmxKernels() {
     result.integer.rows = IntegerRows<EmulatedAmxUnit>::Run;
     result.integer.least_rows = kLeastRows;
     MatMulKernels& bf16 = result.matmul[static_cast<int>(WeightType::kBFloat16)];
-    bf16.activation_bytes = sizeof(BFloat16);
-    bf16.pack_rows = PackBf16;
+    bf16.pack_row = PackBf16;
     bf16.rows = amx::Bf16Rows<amx::EmulatedTiles>::Run;
     return result;
   }();

@@ -9,6 +9,7 @@ namespace slmmesh::kernels {
 namespace {
 
 constexpr int64_t kTasksPerThread = 4;  // enough for an even end
+constexpr int64_t kLeastRows = 6;       // per task: a tile of the widest kernels
 
 int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -27,26 +28,50 @@ void AttentionRunner::Run(const AttentionArgs& args) {
   });
 }
 
+// Spans come before fewer rows: then each key is read once.
 int64_t AttentionRunner::Plan(const AttentionArgs& args) {
+  const int64_t enough = pool_.threads() > 1 ? pool_.threads() * kTasksPerThread : 0;
+  const uint32_t* start = args.sequences.query_start;
+  int64_t most_rows = 0, rows = kAttentionRows;
+  for (int64_t s = 0; s < args.sequences.num_sequences; ++s) {
+    most_rows = std::max(most_rows, (start[s + 1] - start[s]) * args.num_q_heads / args.cache.num_kv_heads);
+  }
+  while (rows > kLeastRows && rows / 2 >= most_rows) rows /= 2;  // cuts nothing
+  for (;; rows /= 2) {
+    int64_t tasks = CutRows(args, rows);
+    any_split_ = false;
+    if (tasks < enough) tasks = CutSpans(args);
+    if (tasks >= enough || rows <= kLeastRows) return tasks;
+  }
+}
+
+int64_t AttentionRunner::CutRows(const AttentionArgs& args, int64_t rows_per_task) {
   const uint32_t* start = args.sequences.query_start;
   const int64_t heads = args.cache.num_kv_heads, group = args.num_q_heads / heads;
   sequences_.clear();
-  int64_t tasks = 0, lines = 0;
+  int64_t tasks = 0;
   for (int64_t s = 0; s < args.sequences.num_sequences; ++s) {
-    const int64_t rows = (start[s + 1] - start[s]) * group, row_blocks = DivideUp(rows, kAttentionRows);
-    sequences_.push_back({tasks, rows, row_blocks, 0, 0});
+    const int64_t rows = (start[s + 1] - start[s]) * group, row_blocks = DivideUp(rows, rows_per_task);
+    sequences_.push_back({tasks, rows, rows_per_task, row_blocks, 0, 0});
     tasks += heads * row_blocks;
   }
-  if (pool_.threads() > 1 && tasks < pool_.threads() * kTasksPerThread) {
-    tasks = 0;
-    for (Sequence& sequence : sequences_) {
-      const SpanRange spans = sequence.row_blocks == 1 ? SpansOf(WholeTask(args, sequence, 0)) : SpanRange{0, 0};
-      if (spans.end - spans.begin > 1) sequence.spans = spans.end - spans.begin;
-      sequence.first_task = tasks;
+  return tasks;
+}
+
+int64_t AttentionRunner::CutSpans(const AttentionArgs& args) {
+  const int64_t heads = args.cache.num_kv_heads;
+  int64_t tasks = 0, lines = 0;
+  for (Sequence& sequence : sequences_) {
+    const bool fits = sequence.rows > 0 && sequence.rows <= kAttentionRows;
+    const SpanRange range = fits ? SpansOf(WholeTask(args, sequence, 0)) : SpanRange{0, 0};
+    const int64_t spans = range.end - range.begin;
+    sequence.first_task = tasks;
+    if (spans > sequence.row_blocks) {
+      sequence.spans = spans;
       sequence.partial_lines = lines;
-      tasks += heads * sequence.row_blocks * std::max<int64_t>(1, sequence.spans);
-      lines += heads * sequence.spans * sequence.rows * LinesPerRow(args);
+      lines += heads * spans * sequence.rows * LinesPerRow(args);
     }
+    tasks += heads * std::max(sequence.row_blocks, spans);
   }
   any_split_ = lines > 0;
   if (static_cast<size_t>(lines) > partials_.size()) partials_.resize(static_cast<size_t>(lines));
@@ -67,8 +92,8 @@ void AttentionRunner::RunTask(const AttentionArgs& args, int64_t index) {
   }
   AttentionTask part = WholeTask(args, sequence, task / sequence.row_blocks);
   // The latest rows see the most keys: they go first, so that no long task is left for the end.
-  part.row_begin = (sequence.row_blocks - 1 - task % sequence.row_blocks) * kAttentionRows;
-  part.row_end = std::min(part.row_begin + kAttentionRows, sequence.rows);
+  part.row_begin = (sequence.row_blocks - 1 - task % sequence.row_blocks) * sequence.rows_per_task;
+  part.row_end = std::min(part.row_begin + sequence.rows_per_task, sequence.rows);
   kernels.run(part);
 }
 

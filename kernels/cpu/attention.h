@@ -1,5 +1,5 @@
-// Splits the attention of a step over the pool: by sequence, KV head and rows; where that makes too few tasks for the
-// threads (a decode of few sequences), by span of positions too.
+// Splits the attention of a step over the pool: by sequence, KV head and rows. Where that makes too few tasks for the
+// threads (a decode of few sequences), a task is one span of positions, or has fewer rows.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ class AttentionRunner {
  private:
   struct Sequence {
     int64_t first_task;
-    int64_t rows, row_blocks;
+    int64_t rows, rows_per_task, row_blocks;
     int64_t spans;          // 0: a task covers all of them
     int64_t partial_lines;  // where its partials begin
   };
@@ -29,6 +29,8 @@ class AttentionRunner {
 
   // Fills sequences_ and sizes partials_; returns the number of tasks.
   int64_t Plan(const AttentionArgs& args);
+  int64_t CutRows(const AttentionArgs& args, int64_t rows_per_task);  // into tasks over all spans
+  int64_t CutSpans(const AttentionArgs& args);  // of the sequences that have more spans than blocks of rows
   void RunTask(const AttentionArgs& args, int64_t index);
   void Join(const AttentionArgs& args, const Sequence& sequence, int64_t kv_head);
   float* Partials(const AttentionArgs& args, const Sequence& sequence, int64_t kv_head, int64_t span);

@@ -10,7 +10,6 @@
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/pack.h"
-#include "kernels/cpu/rope.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace slmmesh::kernels {
@@ -54,7 +53,8 @@ class CpuBackend : public Backend {
   void MatMul(const MatMulArgs& args) override { matmul_.Run(args); }
 
   void Add(float* a, const float* b, int64_t count) override {
-    ForRows(DivideUp(count, kElementsPerTask), kElementsPerTask, [&](int64_t task) {
+    const auto never = [](int64_t /*task*/) { return false; };
+    ForRows(DivideUp(count, kElementsPerTask), kElementsPerTask, never, [&](int64_t task) {
       const int64_t end = std::min(count, (task + 1) * kElementsPerTask);
       for (int64_t i = task * kElementsPerTask; i < end; ++i) a[i] += b[i];
     });
@@ -64,10 +64,12 @@ class CpuBackend : public Backend {
     const SequenceLayout& layout = args.sequences;
     const int64_t width = (args.num_q_heads + 2 * args.cache.num_kv_heads) * args.cache.head_dim;
     CheckCache(args.cache);
-    ForRows(layout.num_tokens, width, [&](int64_t token) {
+    // The second of two positions that share words of the cache is stored by the task that has the first.
+    const auto is_second = [&](int64_t token) { return layout.positions[token] % 2 == 1; };
+    ForRows(layout.num_tokens, width, is_second, [&](int64_t token) {
       const uint32_t* end = layout.query_start + layout.num_sequences + 1;
       const int64_t sequence = std::upper_bound(layout.query_start, end, token) - layout.query_start - 1;
-      RopeStoreToken(args, kernels_, sequence, token);
+      kernels_.rope_store(args, sequence, token);
     });
   }
 
@@ -82,14 +84,18 @@ class CpuBackend : public Backend {
       std::abort();
   }
 
-  // body(row) for rows of `width` elements, several rows to a task.
-  template <typename Body>
-  void ForRows(int64_t rows, int64_t width, Body body) {
+  // body(row) for rows of `width` elements, several rows to a task. A row that joins the one before is in its task.
+  template <typename Joins, typename Body>
+  void ForRows(int64_t rows, int64_t width, Joins joins, Body body) {
     int64_t tasks = DivideUp(rows * width, kElementsPerTask);
     if (tasks > 1) tasks = DivideUp(tasks, pool_.threads()) * pool_.threads();  // even shares
     tasks = std::min(tasks, rows);
+    const auto start = [&](int64_t task) {
+      const int64_t row = task * rows / tasks;
+      return row > 0 && row < rows && joins(row) ? row + 1 : row;
+    };
     pool_.For(tasks, [&](int64_t task, int /*worker*/) {
-      for (int64_t row = task * rows / tasks; row < (task + 1) * rows / tasks; ++row) body(row);
+      for (int64_t row = start(task), end = start(task + 1); row < end; ++row) body(row);
     });
   }
 

@@ -77,18 +77,16 @@ class IntegerPanelTask {
         x_(x),
         layout_(args.format, args.k),
         tiles_(part.tiles),
-        first_tile_(part.first_tile),
-        end_tile_(part.end_tile),
-        first_row_(tiles_.Start(first_tile_)),
+        first_row_(part.first_row),
         sums_(part.sums),
         widened_(widened),
         weights_(static_cast<const char*>(args.weights) + part.panel * layout_.panel_bytes()) {}
 
   void RunLeaf(int leaf) const {
     const int64_t begin = args_.leaf_start[leaf], end = args_.leaf_start[leaf + 1];
-    const int64_t tiles = end_tile_ - first_tile_;
+    const int64_t tiles = tiles_.count;
     if (tiles == 1 || rows_ != nullptr) {
-      RunTiles(Stretch(leaf, begin, end, args_.format, At(begin)), leaf, first_tile_, end_tile_);
+      RunTiles(Stretch(leaf, begin, end, args_.format, At(begin)), leaf, 0, tiles);
     } else if (tiles >= kManyTiles && CanWiden()) {
       RunWidened(leaf, begin, end);
     } else {
@@ -111,7 +109,7 @@ class IntegerPanelTask {
   void RunBlocks(int leaf, int64_t begin, int64_t end) const {
     const int64_t unit = args_.format.group == 0 ? x_.block : args_.format.group;
     const int64_t unit_bytes = args_.format.group == 0 ? x_.block * kPanelColumns : layout_.group_bytes();
-    const int64_t tiles = end_tile_ - first_tile_;
+    const int64_t tiles = tiles_.count;
     const int64_t block_k = BlockColumns(end - begin, unit, unit_bytes, BlockBytes(tiles));
     for (int64_t k = begin; k < end; k += block_k) {
       const int64_t block_end = std::min(k + block_k, end);
@@ -121,7 +119,7 @@ class IntegerPanelTask {
         const BlockFetch fetch(t, tiles, next - tile_args.weights);
         tile_args.prefetch = next + fetch.offset;
         tile_args.prefetch_lines = fetch.lines;
-        RunTiles(tile_args, leaf, first_tile_ + t, first_tile_ + t + 1);
+        RunTiles(tile_args, leaf, t, t + 1);
       }
     }
   }
@@ -137,8 +135,8 @@ class IntegerPanelTask {
       kernels_.widen(args_.format, At(k), groups, widened_);
       IntegerTileArgs tile_args = Stretch(leaf, k, block_end, format, widened_);
       tile_args.prefetch = At(block_end);
-      for (int64_t tile = first_tile_; tile < end_tile_; ++tile) {
-        tile_args.prefetch_lines = tile < first_tile_ + 2 ? 1 : 0;
+      for (int64_t tile = 0; tile < tiles_.count; ++tile) {
+        tile_args.prefetch_lines = tile < 2 ? 1 : 0;
         RunTiles(tile_args, leaf, tile, tile + 1);
         tile_args.prefetch += groups * group_bytes / 4;
       }
@@ -168,15 +166,15 @@ class IntegerPanelTask {
   }
 
   void RunTiles(IntegerTileArgs args, int leaf, int64_t first, int64_t last) const {
-    const int64_t row = tiles_.Start(first), rows = tiles_.Start(last) - row;
-    const int64_t task_row = row - first_row_;
+    const int64_t task_row = tiles_.Start(first), rows = tiles_.Start(last) - task_row;
+    const int64_t row = first_row_ + task_row;
     const bool ends_leaf = args.x_scales != nullptr;
     args.x += row * args.x_stride;
     args.x_sums += row * args.x_block_stride;
     args.x_shifts += row * args.x_block_stride;
     if (ends_leaf) args.x_scales += row;
     args.sums += task_row * kPanelColumns;
-    if (ends_leaf && end_tile_ - first_tile_ >= kManyTiles) sums_.FetchOutput(leaf, task_row, rows);
+    if (ends_leaf && tiles_.count >= kManyTiles) sums_.FetchOutput(leaf, task_row, rows);
     if (rows_ != nullptr) {
       rows_(args, rows);
     } else {
@@ -190,8 +188,8 @@ class IntegerPanelTask {
   const IntegerRowsFunction rows_;
   const QuantizedActivations& x_;
   const IntegerLayout layout_;
-  const RowTiles tiles_;
-  const int64_t first_tile_, end_tile_, first_row_;
+  const RowTiles tiles_;  // of the task: their rows count from first_row_
+  const int64_t first_row_;
   const PanelSums& sums_;
   char* const widened_;
   const char* weights_;  // of the panel

@@ -16,7 +16,8 @@ constexpr int kRowsTile = 16;   // a rows kernel is given multiples of about so 
 
 // sums[rows, 64] (+)= x[rows, k] * one panel's weights[k, 64], each sum one chain in ascending k.
 struct TileArgs {
-  const void* x;         // [k][rows] fp32 or [k / 2][rows][2] bf16, as the pack_rows beside the kernel wrote it
+  const void* x;         // [rows][k] fp32, or bf16 as the pack_row beside the kernel wrote it
+  int64_t x_stride;      // elements of x from one row to the next
   const void* weights;   // [k][64] fp32 or [k / 2][64][2] bf16
   int64_t k;             // even
   float* sums;           // [rows][64], 64-byte aligned
@@ -26,16 +27,14 @@ struct TileArgs {
 };
 using TileFunction = void (*)(const TileArgs& args);
 
-// A rows kernel instead of tiles: all rows of a task over one leaf, for units that take more rows at a time. x is
-// [rows][k] bf16, row stride x_stride elements; nothing is resumed or prefetched.
-using RowsFunction = void (*)(const TileArgs& args, int64_t rows, int64_t x_stride);
+// A rows kernel instead of tiles: all rows of a task over one leaf, for units that take more rows at a time; nothing is
+// resumed or prefetched.
+using RowsFunction = void (*)(const TileArgs& args, int64_t rows);
 
 struct MatMulKernels {
-  int64_t activation_bytes;  // of one packed element of x
-  // Packs `rows` <= kTileRows rows of x for the tile kernel of that many rows.
-  void (*pack_rows)(const float* x, int64_t x_stride, int64_t rows, int64_t k, void* packed);
-  TileFunction tile[kTileRows];  // tile[r - 1] takes r rows
-  RowsFunction rows = nullptr;   // where there is one, tiles are not used, and rows are packed one by one
+  void (*pack_row)(const float* x, int64_t k, void* packed);  // to bf16; null: x is taken as it is
+  TileFunction tile[kTileRows];                               // tile[r - 1] takes r rows
+  RowsFunction rows = nullptr;                                // where there is one, tiles are not used
 };
 
 // The same for integer weights (weight_format.h defines the result to the bit).
@@ -105,6 +104,7 @@ struct KernelTable {
   void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t h, float* y);
   void (*add_rms_norm)(float* residual, const float* delta, const float* weight, float epsilon, int64_t h, float* y);
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* y);
+  void (*rope_store)(const RopeStoreArgs& args, int64_t sequence, int64_t token);
   AttentionKernels attention[3];  // by KvType
 };
 

@@ -34,24 +34,30 @@ class MatMulRunner {
     });
   }
 
-  // Cuts the product into tasks of one panel and some tiles of rows: run_leaf(part, leaf) for each of a task's leaves.
+  // Cuts the product into tasks of one panel and a group of rows: run_leaf(part, leaf) for each of a task's leaves.
   template <typename RunLeaf>
   void RunPanels(const MatMulArgs& args, int64_t tile_rows, const RunLeaf& run_leaf) {
-    const RowTiles tiles(args.m, tile_rows);
     const int64_t panels = (args.n + kPanelColumns - 1) / kPanelColumns;
-    const int64_t groups = RowGroups(tiles, tile_rows, kGroupRows, panels, pool_.threads());
+    const int64_t groups = RowGroups(args.m, tile_rows, panels, pool_.threads());
     // By groups of rows: a thread begins with those that it has made ready, which are in its own cache.
     pool_.For(groups * panels, [&](int64_t index, int worker) {
       const int64_t group = index / panels, panel = index % panels;
-      const int64_t first = group * tiles.count / groups, end = (group + 1) * tiles.count / groups;
-      PanelSums sums(args, kernels_, panel, tiles.Start(first), kGroupRows, static_cast<float*>(sums_[worker].get()));
-      const PanelPart part = {panel, worker, tiles, first, end, sums};
-      sums.Run(tiles.Start(end) - tiles.Start(first), [&](int leaf) { run_leaf(part, leaf); });
+      const int64_t first = group * args.m / groups, end = (group + 1) * args.m / groups;
+      PanelSums sums(args, kernels_, panel, first, kGroupRows, static_cast<float*>(sums_[worker].get()));
+      const PanelPart part = {panel, worker, first, RowTiles(end - first, tile_rows), sums};
+      sums.Run(end - first, [&](int leaf) { run_leaf(part, leaf); });
     });
   }
 
+  // x as a tile kernel takes it.
+  struct Activations {
+    const char* rows;
+    int64_t stride;         // elements from one row to the next
+    int64_t element_bytes;  // 4 or 2
+  };
+
   void RunInteger(const MatMulArgs& args);  // integer_matmul.cc
-  const void* PackActivations(const MatMulArgs& args, const MatMulKernels& kernels);
+  Activations PackActivations(const MatMulArgs& args, const MatMulKernels& kernels);
 
   const KernelTable& kernels_;
   ThreadPool& pool_;
@@ -60,7 +66,5 @@ class MatMulRunner {
   std::unique_ptr<Buffer[]> sums_;     // per worker
   std::unique_ptr<Buffer[]> widened_;  // per worker: a block of int4 weights in int8
 };
-
-void PackRowsFloat32(const float* x, int64_t x_stride, int64_t rows, int64_t k, void* packed);
 
 }  // namespace slmmesh::kernels

@@ -10,7 +10,7 @@
 namespace slmmesh::kernels {
 
 constexpr int kMaxLeaves = 8;
-constexpr int64_t kGroupRows = 192;  // rows per task at most, and of the scratch memory: a multiple of every tile's
+constexpr int64_t kGroupRows = 192;                // rows per task at most, and of the scratch memory
 constexpr int64_t kSerialPackElements = 8 * 1024;  // of x: below, waking the pool costs more than packing
 
 // Rows [Start(t), Start(t + 1)) form tile t: sizes differ by at most one.
@@ -26,15 +26,15 @@ struct RowTiles {
 // that are in a thread's own cache.
 constexpr int64_t kLeastSharedRows = 15;
 
-// Into how many groups of tiles to cut the rows of every panel: a group for each thread (where that leaves it few
-// rows, for some threads together; the more threads, the more rows, as all read at the memory's speed), none of more
-// than `max_rows`. Few rows: so many groups that the threads' shares of panels times groups differ by no more than a
-// sixteenth (nine panels for two threads: two groups).
-inline int64_t RowGroups(const RowTiles& tiles, int64_t tile_rows, int64_t max_rows, int64_t panels, int64_t threads) {
-  const int64_t rows = tiles.count * tile_rows, least = (rows + max_rows - 1) / max_rows;
-  const int64_t sharers = std::min(threads, rows / std::max(kLeastSharedRows, threads));
+// Into how many groups to cut `m` rows: a group for each thread (where that leaves it few rows, for some threads
+// together; the more threads, the more rows, as all read at the memory's speed), none of more than kGroupRows. Few
+// rows: so many groups that the threads' shares of panels times groups differ by no more than a sixteenth (nine panels
+// for two threads: two groups).
+inline int64_t RowGroups(int64_t m, int64_t tile_rows, int64_t panels, int64_t threads) {
+  const int64_t least = (m + kGroupRows - 1) / kGroupRows;
+  const int64_t sharers = std::min(threads, m / std::max(kLeastSharedRows, threads));
   if (sharers > 1) return (least + sharers - 1) / sharers * sharers;
-  for (int64_t groups = least; groups <= std::min(tiles.count, 4 * least); ++groups) {
+  for (int64_t groups = least; groups <= std::min((m + tile_rows - 1) / tile_rows, 4 * least); ++groups) {
     const int64_t tasks = panels * groups, largest_share = (tasks + threads - 1) / threads;
     if (16 * largest_share * threads <= 17 * tasks) return groups;
   }
@@ -134,12 +134,12 @@ class PanelSums {
   int last_leaf_ = -1;          // that is not empty
 };
 
-// What one task computes: tiles [first_tile, end_tile) of the rows times a panel.
+// What one task computes: a group of rows, in tiles, times a panel.
 struct PanelPart {
   int64_t panel;
   int worker;
-  const RowTiles& tiles;
-  int64_t first_tile, end_tile;
+  int64_t first_row;
+  RowTiles tiles;  // of the group: their rows count from first_row
   const PanelSums& sums;
 };
 

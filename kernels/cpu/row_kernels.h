@@ -35,6 +35,16 @@ struct RowKernels {
     });
   }
 
+  // Pairs (i, i + half) of a head by angle i.
+  static void Rotate(const float* cos, const float* sin, int64_t half, float* head) {
+    ForEachVector(half, [&](int64_t i, int64_t lanes) {
+      const Vec16 a = LoadLanes(head + i, lanes), b = LoadLanes(head + half + i, lanes);
+      const Vec16 c = LoadLanes(cos + i, lanes), s = LoadLanes(sin + i, lanes);
+      StoreLanes(a * c - b * s, lanes, head + i);
+      StoreLanes(b * c + a * s, lanes, head + half + i);
+    });
+  }
+
   static void FinishRows(const FinishArgs& args) {
     for (int64_t r = 0; r < args.rows; ++r) {
       ForEachVector(args.columns, [&](int64_t i, int64_t lanes) {

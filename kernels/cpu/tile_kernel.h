@@ -46,13 +46,13 @@ struct TileKernel {
       for (int line = 0; line < kLines; ++line) __builtin_prefetch(prefetch + 64 * line, 0, 2);
       prefetch += 64 * kLines;
       if constexpr (std::is_same_v<Weight, float>) {
-        Step(x, sums, [&](int c) { return Vec16::Load(weights + column + 16 * c); });
-        Step(x + kRows, sums, [&](int c) { return Vec16::Load(weights + kPanelColumns + column + 16 * c); });
+        Step(x, args.x_stride, sums, [&](int c) { return Vec16::Load(weights + column + 16 * c); });
+        Step(x + 1, args.x_stride, sums, [&](int c) { return Vec16::Load(weights + kPanelColumns + column + 16 * c); });
       } else {
-        Step(x, sums, [&](int c) { return Vec16::LoadEven(weights + 2 * (column + 16 * c)); });
-        Step(x + kRows, sums, [&](int c) { return Vec16::LoadOdd(weights + 2 * (column + 16 * c)); });
+        Step(x, args.x_stride, sums, [&](int c) { return Vec16::LoadEven(weights + 2 * (column + 16 * c)); });
+        Step(x + 1, args.x_stride, sums, [&](int c) { return Vec16::LoadOdd(weights + 2 * (column + 16 * c)); });
       }
-      x += 2 * kRows;
+      x += 2;
       weights += 2 * kPanelColumns;
     }
 #pragma GCC unroll 6
@@ -63,13 +63,13 @@ struct TileKernel {
   }
 
   template <typename LoadWeights>
-  static void Step(const float* x, Vec16 (&sums)[kRows][kColumns], LoadWeights load) {
+  static void Step(const float* x, int64_t x_stride, Vec16 (&sums)[kRows][kColumns], LoadWeights load) {
     Vec16 w[kColumns];
 #pragma GCC unroll 4
     for (int c = 0; c < kColumns; ++c) w[c] = load(c);
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-      const Vec16 value = Vec16::Splat(x[r]);
+      const Vec16 value = Vec16::Splat(x[r * x_stride]);
 #pragma GCC unroll 4
       for (int c = 0; c < kColumns; ++c) sums[r][c] = Fma(value, w[c], sums[r][c]);
     }

@@ -19,11 +19,11 @@ constexpr int64_t kBf16Step = 32;  // k of a tile
 template <typename Tiles>
 class Bf16Rows {
  public:
-  static void Run(const TileArgs& args, int64_t rows, int64_t x_stride) {
+  static void Run(const TileArgs& args, int64_t rows) {
     for (int64_t k = 0; k < args.k; k += kStretch) {
       const int64_t count = std::min(kStretch, args.k - k), whole = count / kBf16Step * kBf16Step;
-      if (whole > 0) RunSteps(args, rows, x_stride, k, whole, kBf16Step);
-      if (whole < count) RunSteps(args, rows, x_stride, k + whole, count - whole, count - whole);
+      if (whole > 0) RunSteps(args, rows, k, whole, kBf16Step);
+      if (whole < count) RunSteps(args, rows, k + whole, count - whole, count - whole);
     }
     Tiles::Release();
   }
@@ -35,8 +35,7 @@ class Bf16Rows {
   static constexpr int kSums = 0, kX = 4, kWeights = 5;  // tiles: four, one, three
 
   // sums (+)= the products of `count` k from `first` on, in steps of `step`.
-  static void RunSteps(const TileArgs& args, int64_t rows, int64_t x_stride, int64_t first, int64_t count,
-                       int64_t step) {
+  static void RunSteps(const TileArgs& args, int64_t rows, int64_t first, int64_t count, int64_t step) {
     const BFloat16* x = static_cast<const BFloat16*>(args.x) + first;
     const char* weights = static_cast<const char*>(args.weights) + first / 2 * kStrideBytes;
     int64_t shape = 0;
@@ -48,7 +47,7 @@ class Bf16Rows {
       first == 0 ? EachColumn([]<int c>() { Tiles::template Zero<kSums + c>(); })
                  : EachColumn([&]<int c>() { Tiles::template Load<kSums + c>(sums + 16 * c, kRowBytes); });
       for (int64_t k = 0; k < count; k += step) {
-        Tiles::template Load<kX>(x + row * x_stride + k, x_stride * static_cast<int64_t>(sizeof(BFloat16)));
+        Tiles::template Load<kX>(x + row * args.x_stride + k, args.x_stride * static_cast<int64_t>(sizeof(BFloat16)));
         EachColumn([&]<int c>() {
           constexpr int kTile = kWeights + c % 3;
           Tiles::template Load<kTile>(weights + k / 2 * kStrideBytes + kRegisterRowBytes * c, kStrideBytes);

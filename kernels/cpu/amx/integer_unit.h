@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "kernels/backend.h"
 #include "kernels/cpu/amx/tile_config.h"
 
 namespace slmmesh::kernels::amx {

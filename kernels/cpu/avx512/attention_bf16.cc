@@ -2,9 +2,9 @@
 //
 // A softmax step takes a block of 64 positions, aligned to position 0: the scores of up to 6 rows fill the registers,
 // then the probabilities, then 64 columns of the sums. A row's maximum is a whole power of two, raised only once a
-// score exceeds it by 2^8, so rescaling is rare and exact. Pairs of values are multiplied for all rows of a tile in the
-// chunks of 16 positions that all of them see whole; a chunk seen in part is walked row by row, over the visible
-// positions alone. So what a row computes does not depend on the rows beside it, nor on what a masked slot holds.
+// score exceeds it by 2^8, so rescaling is rare and exact. Pairs of values are multiplied for all rows of a tile at the
+// positions that all of them see; what some row does not see is walked row by row, over the visible positions alone. So
+// what a row computes does not depend on the rows beside it, nor on what a masked slot holds.
 #include "kernels/cpu/avx512/attention_bf16.h"
 
 #include <immintrin.h>
@@ -22,9 +22,9 @@ namespace slmmesh::kernels {
 namespace {
 
 constexpr int kTileRows = 6;
-constexpr int kTiles = kAttentionRows / kTileRows;
 constexpr int64_t kBlock = 64;
 constexpr int kChunks = kBlock / kAttentionChunk;
+constexpr int kChunkPairs = kAttentionChunk / 2;
 constexpr int kIntoL2 = 2;         // a hint of __builtin_prefetch: L1 is too small for what is in flight
 constexpr float kHeadroom = 8.0f;  // probabilities stay below 2^8
 static_assert(kAttentionRows % kTileRows == 0 && kAttentionSpan % kBlock == 0);
@@ -128,23 +128,22 @@ class Attention {
       maximum_[i] = -__builtin_inff();
       totals_[i] = _mm512_setzero_ps();
       for (int64_t d = 0; d < layout_.value_stride(); d += 16) _mm512_store_ps(Sums(i) + d, _mm512_setzero_ps());
-      PackQuery(row.q, q_[i / kTileRows] + i % kTileRows);
+      PackQuery(row.q, q_[i]);
     }
   }
 
   float* Sums(int i) const { return partials_ + i * partial_floats_ + kPartialSums; }
 
-  // [head_dim / 2][kTileRows], a pair of bf16 each, times scale and log2(e): scores are powers of two.
+  // [head_dim / 2], a pair of bf16 each, times scale and log2(e): scores are powers of two.
   void PackQuery(const float* q, uint32_t* out) const {
     const __m512 scale = _mm512_set1_ps(args_.scale * 1.44269504f);
-    alignas(64) uint32_t pairs[16];
     for (int64_t d = 0; d < layout_.head_dim; d += 32) {
       const int64_t count = std::min<int64_t>(32, layout_.head_dim - d);
       const uint32_t mask = static_cast<uint32_t>((uint64_t{1} << count) - 1);
       const __m512 low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), q + d);
       const __m512 high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), q + d + 16);
-      _mm512_store_si512(pairs, (__m512i)_mm512_cvtne2ps_pbh(_mm512_mul_ps(high, scale), _mm512_mul_ps(low, scale)));
-      for (int64_t p = 0; p < count / 2; ++p, out += kTileRows) *out = pairs[p];
+      _mm512_store_si512(out + d / 2,
+                         (__m512i)_mm512_cvtne2ps_pbh(_mm512_mul_ps(high, scale), _mm512_mul_ps(low, scale)));
     }
   }
 
@@ -156,6 +155,7 @@ class Attention {
     if (first_ > last_) return;
     const int64_t last_block = visible_[num_rows_ - 1].last / kBlock * kBlock;  // the next span's first is fetched, too
     Block next = BlockAt(first_ / kBlock * kBlock);
+    Fetch(next);  // the others are fetched during the products of the one before
     for (int64_t position = first_ / kBlock * kBlock; position <= last_; position += kBlock) {
       Block block = next;
       if (position < last_block) next = BlockAt(position + kBlock);
@@ -165,6 +165,16 @@ class Attention {
     for (int i = 0; i < num_rows_; ++i) {
       partials_[i * partial_floats_] = maximum_[i];
       partials_[i * partial_floats_ + 1] = Sum(avx512::Vec16{totals_[i]});
+    }
+  }
+
+  void Fetch(const Block& block) const {
+    const int64_t bytes = layout_.head_dim * kAttentionChunk * layout_.element_bytes();
+    for (int c = 0; c < kChunks; ++c) {
+      for (int64_t i = 0; block.keys[c] != nullptr && i < bytes; i += 64) {
+        __builtin_prefetch(block.keys[c] + i, 0, kIntoL2);
+        __builtin_prefetch(block.values[c] + i, 0, kIntoL2);
+      }
     }
   }
 
@@ -223,13 +233,13 @@ class Attention {
   template <int kRows>
   void RunTile(int first_row, int64_t position, Block& block, const Block& next) {
     const Positions early = visible_[first_row], late = visible_[first_row + kRows - 1];
-    // Chunks that one row sees, and those that all rows see whole.
+    // Chunks that one row sees, and pairs of positions that all rows see.
     const int begin = static_cast<int>(Clamp(early.first - position, kBlock) / kAttentionChunk);
     const int end = static_cast<int>(Clamp(late.last + kAttentionChunk - position, kBlock) / kAttentionChunk);
-    const int joint = static_cast<int>(Clamp(late.first - position + kAttentionChunk - 1, kBlock) / kAttentionChunk);
-    const int joint_end = static_cast<int>(Clamp(early.last + 1 - position, kBlock) / kAttentionChunk);
+    const int joint = static_cast<int>(Clamp(late.first + 1 - position, kBlock) / 2);
+    const int joint_end = static_cast<int>(Clamp(early.last + 1 - position, kBlock) / 2);
 
-    const uint32_t* q = q_[first_row / kTileRows];
+    const uint32_t* q = q_[first_row];
     if (begin == 0 && end == kChunks && !WidensByChunk()) {
       first_row == 0 && !kIsInt8 ? Scores<kRows, kChunks, true>(q, block, next, 0)
                                  : Scores<kRows, kChunks, false>(q, block, next, 0);
@@ -241,16 +251,18 @@ class Attention {
     }
     for (int r = 0; r < kRows; ++r) Softmax(first_row + r, r, position, block);
     for (int c = begin, after; c < end; c = after) {
-      const bool together = c >= joint && c < joint_end;
-      after = together && !WidensByChunk() ? joint_end : c + 1;
+      after = WidensByChunk() ? c + 1 : end;
       if (WidensByChunk()) WidenValues(block, next, c, wide_values_);
-      if (!together) {
-        AddValuesRowByRow<kRows>(first_row, position, block, c);
-      } else if (first_row == 0 && !kIsInt8) {
-        AddValues<kRows, true>(first_row, block, next, c, after);
+      const int pair_begin = c * kChunkPairs, pair_end = after * kChunkPairs;
+      const int together = std::clamp(joint, pair_begin, pair_end);
+      const int together_end = std::clamp(joint_end, together, pair_end);
+      AddValuesRowByRow<kRows>(first_row, position, block, pair_begin, together);
+      if (first_row == 0 && !kIsInt8) {
+        AddValues<kRows, true>(first_row, block, next, together, together_end);
       } else {
-        AddValues<kRows, false>(first_row, block, next, c, after);
+        AddValues<kRows, false>(first_row, block, next, together, together_end);
       }
+      AddValuesRowByRow<kRows>(first_row, position, block, together_end, pair_end);
     }
   }
 
@@ -263,7 +275,7 @@ class Attention {
 #pragma GCC unroll 4
       for (int c = 0; c < kCount; ++c) sums[r][c] = _mm512_setzero_ps();
     }
-    for (int64_t offset = 0; offset < layout_.head_dim * 32; offset += 64, q += kTileRows) {
+    for (int64_t offset = 0; offset < layout_.head_dim * 32; offset += 64, ++q) {
       __m512i keys[kCount];
 #pragma GCC unroll 4
       for (int c = 0; c < kCount; ++c) {
@@ -272,7 +284,7 @@ class Attention {
       }
 #pragma GCC unroll 6
       for (int r = 0; r < kRows; ++r) {
-        const __m512i pair = _mm512_set1_epi32(static_cast<int>(q[r]));
+        const __m512i pair = _mm512_set1_epi32(static_cast<int>(q[r * kMaxHeadDim / 2]));
 #pragma GCC unroll 4
         for (int c = 0; c < kCount; ++c) DotProduct(sums[r][c], keys[c], pair);
       }
@@ -334,27 +346,28 @@ class Attention {
   }
 
   template <int kRows, bool kPrefetch>
-  void AddValues(int first_row, const Block& block, const Block& next, int chunk, int chunk_end) {
+  void AddValues(int first_row, const Block& block, const Block& next, int pair, int pair_end) {
+    if (pair >= pair_end) return;
     const int64_t stride = layout_.value_stride();
     int64_t column = 0;
     if constexpr (kRows <= 3) {
       for (; column + 128 <= stride; column += 128) {
-        AddValues<kRows, 8, kPrefetch>(first_row, block, next, chunk, chunk_end, column);
+        AddValues<kRows, 8, kPrefetch>(first_row, block, next, pair, pair_end, column);
       }
     }
     for (; column + 64 <= stride; column += 64) {
-      AddValues<kRows, 4, kPrefetch>(first_row, block, next, chunk, chunk_end, column);
+      AddValues<kRows, 4, kPrefetch>(first_row, block, next, pair, pair_end, column);
     }
     for (; column + 32 <= stride; column += 32) {
-      AddValues<kRows, 2, kPrefetch>(first_row, block, next, chunk, chunk_end, column);
+      AddValues<kRows, 2, kPrefetch>(first_row, block, next, pair, pair_end, column);
     }
-    if (column < stride) AddValues<kRows, 1, kPrefetch>(first_row, block, next, chunk, chunk_end, column);
+    if (column < stride) AddValues<kRows, 1, kPrefetch>(first_row, block, next, pair, pair_end, column);
   }
 
-  // Sums[rows][columns from `column`] += probabilities of whole chunks times their values.
+  // Sums[rows][columns from `column`] += probabilities of the block's pairs [pair, pair_end) times their values.
   template <int kRows, int kVectors, bool kPrefetch>
-  __attribute__((noinline)) void AddValues(int first_row, const Block& block, const Block& next, int chunk,
-                                           int chunk_end, int64_t column) {
+  __attribute__((noinline)) void AddValues(int first_row, const Block& block, const Block& next, uint32_t pair,
+                                           uint32_t pair_end, int64_t column) {
     __m512 sums[kRows][kVectors];
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
@@ -362,23 +375,21 @@ class Attention {
       for (int v = 0; v < kVectors; ++v) sums[r][v] = _mm512_load_ps(Sums(first_row + r) + column + 16 * v);
     }
     const int64_t pair_bytes = layout_.value_stride() * 4;
-    for (; chunk < chunk_end; ++chunk) {
-      const char* values = block.values[chunk] + column * 4;
-      const char* prefetch = next.values[chunk] + column * 4;
-      const uint32_t* probabilities = probabilities_[0] + chunk * 8;
-      for (int pair = 0; pair < 8; ++pair, values += pair_bytes, prefetch += pair_bytes) {
-        __m512i value[kVectors];
+    for (; pair < pair_end; ++pair) {
+      const int64_t offset = pair % kChunkPairs * pair_bytes + column * 4;
+      const char* values = block.values[pair / kChunkPairs] + offset;
+      const char* prefetch = next.values[pair / kChunkPairs] + offset;
+      __m512i value[kVectors];
 #pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) {
-          value[v] = _mm512_loadu_si512(values + 64 * v);
-          if constexpr (kPrefetch) __builtin_prefetch(prefetch + 64 * v, 0, kIntoL2);
-        }
+      for (int v = 0; v < kVectors; ++v) {
+        value[v] = _mm512_loadu_si512(values + 64 * v);
+        if constexpr (kPrefetch) __builtin_prefetch(prefetch + 64 * v, 0, kIntoL2);
+      }
 #pragma GCC unroll 6
-        for (int r = 0; r < kRows; ++r) {
-          const __m512i probability = _mm512_set1_epi32(static_cast<int>(probabilities[r * 32 + pair]));
+      for (int r = 0; r < kRows; ++r) {
+        const __m512i probability = _mm512_set1_epi32(static_cast<int>(probabilities_[r][pair]));
 #pragma GCC unroll 8
-          for (int v = 0; v < kVectors; ++v) DotProduct(sums[r][v], value[v], probability);
-        }
+        for (int v = 0; v < kVectors; ++v) DotProduct(sums[r][v], value[v], probability);
       }
     }
 #pragma GCC unroll 6
@@ -388,23 +399,23 @@ class Attention {
     }
   }
 
-  // A chunk that some row sees in part, or not at all: every row over what it sees, half a pair where one ends there.
+  // Pairs that some row does not see: every row over those that it sees, half a pair where one ends there.
   template <int kRows>
-  void AddValuesRowByRow(int first_row, int64_t position, const Block& block, int chunk) {
-    position += chunk * kAttentionChunk;
+  void AddValuesRowByRow(int first_row, int64_t position, const Block& block, int pair_begin, int pair_end) {
+    const int64_t stride = layout_.value_stride();
     for (int r = 0; r < kRows; ++r) {
-      const int64_t begin = Clamp(visible_[first_row + r].first - position, kAttentionChunk);
-      const int64_t end = Clamp(visible_[first_row + r].last + 1 - position, kAttentionChunk);
-      for (int64_t d = 0; d < layout_.value_stride() && begin < end; d += 16) {
-        const char* values = block.values[chunk] + d * 4;
-        __m512 sum = _mm512_load_ps(Sums(first_row + r) + d);
-        for (int64_t pair = begin / 2; pair < (end + 1) / 2; ++pair) {
-          const uint32_t lower = 2 * pair >= begin ? 0xffffu : 0, upper = 2 * pair + 1 < end ? 0xffff0000u : 0;
-          const __m512i value = _mm512_and_si512(_mm512_loadu_si512(values + pair * layout_.value_stride() * 4),
-                                                 _mm512_set1_epi32(static_cast<int>(lower | upper)));
-          DotProduct(sum, value, _mm512_set1_epi32(static_cast<int>(probabilities_[r][chunk * 8 + pair])));
+      const int64_t first = visible_[first_row + r].first - position, last = visible_[first_row + r].last - position;
+      const int64_t row_end = std::min<int64_t>(pair_end, last < 0 ? 0 : last / 2 + 1);
+      for (int64_t pair = std::max<int64_t>(pair_begin, first / 2); pair < row_end; ++pair) {
+        const uint32_t lower = 2 * pair >= first ? 0xffffu : 0, upper = 2 * pair + 1 <= last ? 0xffff0000u : 0;
+        const __m512i seen = _mm512_set1_epi32(static_cast<int>(lower | upper));
+        const __m512i probability = _mm512_set1_epi32(static_cast<int>(probabilities_[r][pair]));
+        const char* values = block.values[pair / kChunkPairs] + pair % kChunkPairs * stride * 4;
+        for (int64_t d = 0; d < stride; d += 16) {
+          __m512 sum = _mm512_load_ps(Sums(first_row + r) + d);
+          DotProduct(sum, _mm512_and_si512(_mm512_loadu_si512(values + d * 4), seen), probability);
+          _mm512_store_ps(Sums(first_row + r) + d, sum);
         }
-        _mm512_store_ps(Sums(first_row + r) + d, sum);
       }
     }
   }
@@ -421,7 +432,7 @@ class Attention {
   Positions visible_[kAttentionRows];
   float maximum_[kAttentionRows];  // of scores, an integer
   __m512 totals_[kAttentionRows];  // of probabilities, lane by lane
-  alignas(64) uint32_t q_[kTiles][kMaxHeadDim / 2 * kTileRows];
+  alignas(64) uint32_t q_[kAttentionRows][kMaxHeadDim / 2];
   alignas(64) float scores_[kTileRows][kBlock];
   alignas(64) uint32_t probabilities_[kTileRows][kBlock / 2];
   alignas(64) BFloat16 wide_keys_[kIsInt8 ? kBlock * kMaxHeadDim : 1];

@@ -3,6 +3,7 @@
 #include "kernels/cpu/avx512/vec16.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/rope_kernel.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/tile_kernel.h"
 
@@ -13,8 +14,7 @@ using avx512::Vec16;
 
 template <typename Weight>
 constexpr MatMulKernels kMatMul = {
-    sizeof(float),
-    PackRowsFloat32,
+    nullptr,
     {TileKernel<Vec16, Weight, 1, 4>::Run, TileKernel<Vec16, Weight, 2, 4>::Run, TileKernel<Vec16, Weight, 3, 4>::Run,
      TileKernel<Vec16, Weight, 4, 4>::Run, TileKernel<Vec16, Weight, 5, 4>::Run, TileKernel<Vec16, Weight, 6, 4>::Run}};
 
@@ -29,6 +29,7 @@ const KernelTable& Avx512Kernels() {
       .rms_norm = RowKernels<Vec16>::RmsNorm,
       .add_rms_norm = RowKernels<Vec16>::AddRmsNorm,
       .silu_mul = RowKernels<Vec16>::SiluMul,
+      .rope_store = RopeKernel<Vec16>::RopeStore,
       .attention = {AttentionKernel<Vec16, float>::Kernels(), AttentionKernel<Vec16, BFloat16>::Kernels(),
                     AttentionKernel<Vec16, int8_t>::Kernels()},
   };

@@ -10,23 +10,14 @@ namespace {
 
 constexpr int kColumns = 4;  // vectors of a panel
 
-// [k / 2][rows][2], rounded to nearest even.
-void PackRows(const float* x, int64_t x_stride, int64_t rows, int64_t k, void* packed) {
-  alignas(64) uint32_t pairs[16];
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* row = x + r * x_stride;
-    uint32_t* out = static_cast<uint32_t*>(packed) + r;
-    for (int64_t i = 0; i < k; i += 32) {
-      const int64_t count = k - i < 32 ? k - i : 32;
-      const uint32_t mask = static_cast<uint32_t>((uint64_t{1} << count) - 1);
-      const __m512 low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), row + i);
-      const __m512 high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), row + i + 16);
-      _mm512_store_si512(pairs, (__m512i)_mm512_cvtne2ps_pbh(high, low));
-      for (int64_t p = 0; p < count / 2; ++p) {
-        *out = pairs[p];
-        out += rows;
-      }
-    }
+// Rounded to nearest even.
+void PackRow(const float* x, int64_t k, void* packed) {
+  for (int64_t i = 0; i < k; i += 32) {
+    const int64_t count = k - i < 32 ? k - i : 32;
+    const auto mask = static_cast<__mmask32>((uint64_t{1} << count) - 1);
+    const __m512 low = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), x + i);
+    const __m512 high = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), x + i + 16);
+    _mm512_mask_storeu_epi16(static_cast<BFloat16*>(packed) + i, mask, (__m512i)_mm512_cvtne2ps_pbh(high, low));
   }
 }
 
@@ -51,7 +42,7 @@ void RunTile(const TileArgs& args) {
       sums[r][c] = args.resume ? _mm512_load_ps(args.sums + r * kPanelColumns + 16 * c) : _mm512_setzero_ps();
     }
   }
-  const int32_t* x = static_cast<const int32_t*>(args.x);
+  const BFloat16* x = static_cast<const BFloat16*>(args.x);
   const char* weights = static_cast<const char*>(args.weights);
   const char* prefetch = args.prefetch;
   for (int64_t k = 0; k < args.k; k += 2) {
@@ -62,11 +53,11 @@ void RunTile(const TileArgs& args) {
     for (int c = 0; c < kColumns; ++c) w[c] = _mm512_load_si512(weights + 64 * c);
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-      const __m512i pair = _mm512_set1_epi32(x[r]);
+      const __m512i pair = _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(x + r * args.x_stride));
 #pragma GCC unroll 4
       for (int c = 0; c < kColumns; ++c) DotProduct(sums[r][c], w[c], pair);
     }
-    x += kRows;
+    x += 2;
     weights += 64 * kColumns;
   }
 #pragma GCC unroll 6
@@ -94,8 +85,8 @@ const KernelTable& Avx512Bf16Kernels() {
   static const KernelTable table = [] {
     KernelTable result = Avx512VnniKernels();
     result.isa = Isa::kAvx512Bf16;
-    result.matmul[static_cast<int>(WeightType::kBFloat16)] = {
-        sizeof(BFloat16), PackRows, {Tile<1>, Tile<2>, Tile<3>, Tile<4>, Tile<5>, Tile<6>}};
+    result.matmul[static_cast<int>(WeightType::kBFloat16)] = {PackRow,
+                                                              {Tile<1>, Tile<2>, Tile<3>, Tile<4>, Tile<5>, Tile<6>}};
     for (const KvType type : {KvType::kBFloat16, KvType::kInt8}) {
       result.attention[static_cast<int>(type)] = Avx512Bf16Attention(type);
     }

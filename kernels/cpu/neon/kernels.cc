@@ -6,6 +6,7 @@
 #include "kernels/cpu/neon/integer_unit.h"
 #include "kernels/cpu/neon/vec16.h"
 #include "kernels/cpu/quantize_row.h"
+#include "kernels/cpu/rope_kernel.h"
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/tile_kernel.h"
 
@@ -16,8 +17,7 @@ using neon::Vec16;
 
 template <typename Weight>
 constexpr MatMulKernels kMatMul = {
-    sizeof(float),
-    PackRowsFloat32,
+    nullptr,
     {TileKernel<Vec16, Weight, 1, 4>::Run, TileKernel<Vec16, Weight, 2, 2>::Run, TileKernel<Vec16, Weight, 3, 1>::Run,
      TileKernel<Vec16, Weight, 4, 1>::Run, TileKernel<Vec16, Weight, 5, 1>::Run, TileKernel<Vec16, Weight, 6, 1>::Run}};
 
@@ -42,6 +42,7 @@ const KernelTable& NeonKernels() {
       .rms_norm = RowKernels<Vec16>::RmsNorm,
       .add_rms_norm = RowKernels<Vec16>::AddRmsNorm,
       .silu_mul = RowKernels<Vec16>::SiluMul,
+      .rope_store = RopeKernel<Vec16>::RopeStore,
       .attention = {AttentionKernel<Vec16, float>::Kernels(), AttentionKernel<Vec16, BFloat16>::Kernels(),
                     AttentionKernel<Vec16, int8_t>::Kernels()},
   };

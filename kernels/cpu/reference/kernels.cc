@@ -4,6 +4,7 @@
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/reference/vec16.h"
+#include "kernels/cpu/rope_kernel.h"
 #include "kernels/cpu/row_kernels.h"
 
 namespace slmmesh::kernels {
@@ -24,15 +25,14 @@ void Tile(const TileArgs& args) {
     for (int64_t column = 0; column < kPanelColumns; ++column) {
       float* sum = args.sums + r * kPanelColumns + column;
       if (!args.resume) *sum = 0.0f;
-      for (int64_t k = 0; k < args.k; ++k) *sum = std::fma(x[k * kRows + r], Weight(weights, k, column), *sum);
+      for (int64_t k = 0; k < args.k; ++k) *sum = std::fma(x[r * args.x_stride + k], Weight(weights, k, column), *sum);
     }
   }
 }
 
 template <typename Element>
 constexpr MatMulKernels kMatMul = {
-    sizeof(float),
-    PackRowsFloat32,
+    nullptr,
     {Tile<Element, 1>, Tile<Element, 2>, Tile<Element, 3>, Tile<Element, 4>, Tile<Element, 5>, Tile<Element, 6>}};
 
 }  // namespace
@@ -46,6 +46,7 @@ const KernelTable& ReferenceKernels() {
       .rms_norm = RowKernels<Vec16>::RmsNorm,
       .add_rms_norm = RowKernels<Vec16>::AddRmsNorm,
       .silu_mul = RowKernels<Vec16>::SiluMul,
+      .rope_store = RopeKernel<Vec16>::RopeStore,
       .attention = {AttentionKernel<Vec16, float>::Kernels(), AttentionKernel<Vec16, BFloat16>::Kernels(),
                     AttentionKernel<Vec16, int8_t>::Kernels()},
   };

@@ -90,9 +90,10 @@ void AttentionRunner::RunTask(const AttentionArgs& args, int64_t index) {
     kernels.run_span(whole, SpansOf(whole).begin + span, Partials(args, sequence, kv_head, span));
     return;
   }
-  AttentionTask part = WholeTask(args, sequence, task / sequence.row_blocks);
-  // The latest rows see the most keys: they go first, so that no long task is left for the end.
-  part.row_begin = (sequence.row_blocks - 1 - task % sequence.row_blocks) * sequence.rows_per_task;
+  // By rows: a thread begins with those that its products are about, too.
+  const int64_t heads = args.cache.num_kv_heads;
+  AttentionTask part = WholeTask(args, sequence, task % heads);
+  part.row_begin = task / heads * sequence.rows_per_task;
   part.row_end = std::min(part.row_begin + sequence.rows_per_task, sequence.rows);
   kernels.run(part);
 }

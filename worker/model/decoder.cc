@@ -115,6 +115,7 @@ absl::Status Decoder::ShareKvCache(Model* owner) {
 // delta hold the same bits on all of them between blocks. A block begins by adding the delta that the one before left.
 absl::Status Decoder::Forward(const StepBatch& batch, Communicator& communicator, absl::Span<const float>* logits) {
   RETURN_IF_ERROR(PrepareStep(batch, communicator));
+  const MemoryAhead::Step in_step(kv_owner_->kv_ahead_.get(), KvBytesOf(batch));
 
   Embed(batch);
   kernels::SequenceLayout layout = LayoutOf(batch);
@@ -272,11 +273,15 @@ absl::Status Decoder::PrepareStep(const StepBatch& batch, const Communicator& co
   const KvCacheOptions& kv = kv_owner_->kv_options_;
   if (kv.num_blocks == 0) return absl::FailedPreconditionError("the model has no KV cache");
   RETURN_IF_ERROR(CheckStepBatch(batch, {config_.vocab_size, max_model_len_, kv.num_blocks, kv.block_size}));
-  if (kv_owner_->kv_ahead_ != nullptr && !batch.block_table.empty()) {
-    const uint64_t last_block = *std::max_element(batch.block_table.begin(), batch.block_table.end());
-    kv_owner_->kv_ahead_->Used((last_block + 1) * KvBytesPerBlock(kv.type, kv.block_size));
-  }
   return scratch_.Reserve(backend_, config_, plan_, batch.num_tokens(), static_cast<int64_t>(batch.logit_rows.size()));
+}
+
+// The part of the cache that reaches to the last block of the batch.
+uint64_t Decoder::KvBytesOf(const StepBatch& batch) const {
+  if (batch.block_table.empty()) return 0;
+  const KvCacheOptions& kv = kv_owner_->kv_options_;
+  const uint64_t last_block = *std::max_element(batch.block_table.begin(), batch.block_table.end());
+  return (last_block + 1) * KvBytesPerBlock(kv.type, kv.block_size);
 }
 
 void Decoder::Embed(const StepBatch& batch) {

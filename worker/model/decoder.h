@@ -40,6 +40,7 @@ class Decoder : public Model {
   absl::Status FillRope();
   absl::Status RefineHead(int64_t count);
   absl::Status PrepareStep(const StepBatch& batch, const Communicator& communicator);
+  uint64_t KvBytesOf(const StepBatch& batch) const;
   void Embed(const StepBatch& batch);
   kernels::RowSource NextBlock(const Buffer& norm, const float* delta);
   kernels::KvCache CacheOf(int64_t layer) const;

@@ -24,9 +24,17 @@ MemoryAhead::~MemoryAhead() {
   thread_.join();
 }
 
-void MemoryAhead::Used(size_t bytes) {
-  const absl::MutexLock lock(&mutex_);
-  used_ = std::max(used_, bytes);
+MemoryAhead::Step::Step(MemoryAhead* ahead, size_t bytes) : ahead_(ahead) {
+  if (ahead_ == nullptr) return;
+  const absl::MutexLock lock(&ahead_->mutex_);
+  ahead_->used_ = std::max(ahead_->used_, bytes);
+  ahead_->is_in_step_ = true;
+}
+
+MemoryAhead::Step::~Step() {
+  if (ahead_ == nullptr) return;
+  const absl::MutexLock lock(&ahead_->mutex_);
+  ahead_->is_in_step_ = false;
 }
 
 void MemoryAhead::WaitUntilReady(size_t bytes) {
@@ -35,7 +43,7 @@ void MemoryAhead::WaitUntilReady(size_t bytes) {
   mutex_.Await(absl::Condition(&is_ready));
 }
 
-size_t MemoryAhead::Wanted() const { return std::min(bytes_, used_ + kAheadBytes); }
+size_t MemoryAhead::Wanted() const { return std::min(bytes_, used_ + (is_in_step_ ? kUrgentBytes : kAheadBytes)); }
 
 void MemoryAhead::Run() {
   setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kLowestPriority);  // a wish

@@ -36,23 +36,37 @@ TEST_F(MemoryAheadTest, IsReadyBeforeUse) {
   ahead.WaitUntilReady(kAhead);
   EXPECT_GE(Resident(buffer_, kAhead), kAhead);
   EXPECT_LE(Resident(buffer_ + kAhead, 2 * kAhead), kHugePage);  // and no more than was said
-  ahead.Used(5 << 20);
+  { const MemoryAhead::Step step(&ahead, 5 << 20); }
   ahead.WaitUntilReady(kAhead + (5 << 20));
   EXPECT_GE(Resident(buffer_, kAhead + (5 << 20)), kAhead + (5 << 20));
+}
+
+TEST_F(MemoryAheadTest, WithinAStepOnlyWhatIsUrgent) {
+  MemoryAhead ahead(backend_.get(), buffer_, 3 * kAhead);
+  ahead.WaitUntilReady(kAhead);
+  {
+    const MemoryAhead::Step step(&ahead, kAhead);
+    ahead.WaitUntilReady(kAhead + MemoryAhead::kUrgentBytes);
+    EXPECT_LE(Resident(buffer_ + kAhead + MemoryAhead::kUrgentBytes, kAhead), kHugePage);
+  }
+  ahead.WaitUntilReady(2 * kAhead);
 }
 
 TEST_F(MemoryAheadTest, KeepsWhatIsThereAndEndsAtTheEnd) {
   buffer_[0] = 1;
   buffer_[3 * kAhead - 1] = 2;
   MemoryAhead ahead(backend_.get(), buffer_, 3 * kAhead);
-  ahead.Used(3 * kAhead);
+  { const MemoryAhead::Step step(&ahead, 3 * kAhead); }
   ahead.WaitUntilReady(3 * kAhead);
   EXPECT_EQ(buffer_[0], 1);
   EXPECT_EQ(buffer_[3 * kAhead - 1], 2);
 }
 
 TEST_F(MemoryAheadTest, StopsWhileItWorks) {
-  for (int i = 0; i < 20; ++i) MemoryAhead(backend_.get(), buffer_, 3 * kAhead).Used(3 * kAhead);
+  for (int i = 0; i < 20; ++i) {
+    MemoryAhead ahead(backend_.get(), buffer_, 3 * kAhead);
+    const MemoryAhead::Step step(&ahead, 3 * kAhead);
+  }
 }
 
 }  // namespace

@@ -97,13 +97,14 @@ void InitLogging(absl::string_view program, LogFormat format, LogLevel level) {
   logging.logger->set_level(SpdlogLevel(level));
 }
 
+bool IsLogged(LogLevel level) { return GetLogging().logger->should_log(SpdlogLevel(level)); }
+
 void Log(LogLevel level, absl::string_view event, LogFields fields) {
+  if (!IsLogged(level)) return;
   Logging& logging = GetLogging();
-  const spdlog::level::level_enum spdlog_level = SpdlogLevel(level);
-  if (!logging.logger->should_log(spdlog_level)) return;
   const std::string line = logging.format == LogFormat::kJson ? JsonLine(logging.program, level, event, fields)
                                                               : TextLine(logging.program, level, event, fields);
-  logging.logger->log(spdlog_level, spdlog::string_view_t(line.data(), line.size()));
+  logging.logger->log(SpdlogLevel(level), spdlog::string_view_t(line.data(), line.size()));
 }
 
 }  // namespace slmmesh

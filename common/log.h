@@ -51,6 +51,8 @@ using LogFields = std::initializer_list<LogField>;
 // Once, from main(), after the flags are parsed (--log-format, --log-level). `program` stands in every line.
 void InitLogging(absl::string_view program, LogFormat format, LogLevel level);
 
+// Whether events of this level are written: what they say may be costly to put together. Thread-safe.
+bool IsLogged(LogLevel level);
 // Thread-safe. Control characters and invalid UTF-8 are escaped: an event is always one line of valid UTF-8.
 void Log(LogLevel level, absl::string_view event, LogFields fields);
 inline void LogDebug(absl::string_view event, LogFields fields = {}) { Log(LogLevel::kDebug, event, fields); }

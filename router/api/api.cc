@@ -125,10 +125,12 @@ absl::Status ApiCall::Authenticate() {
 ApiCall::~ApiCall() {
   context_->router_metrics->CountRequest(status_);
   const bool is_probe = request_.path == "/healthz" || request_.path == "/readyz" || request_.path == "/metrics";
+  const LogLevel level = is_probe ? LogLevel::kDebug : LogLevel::kInfo;
+  if (!IsLogged(level)) return;
   const auto milliseconds = [this](absl::Time time) {
     return time == absl::InfiniteFuture() ? -1.0 : absl::ToDoubleMilliseconds(time - request_.arrival);
   };
-  Log(is_probe ? LogLevel::kDebug : LogLevel::kInfo, "router.request",
+  Log(level, "router.request",
       {{"request_id", request_id_},
        {"tenant", tenant_},
        {"method", CutText(request_.method, 16)},

@@ -134,12 +134,16 @@ void CompletionCall::BeginChoice(uint32_t choice) {
     part.logprobs = prompt.echo_tokens;
   }
   if (!plan_.stream.stream) return;
-  std::string events;
   if (!streaming_) call_->StartEvents();
   streaming_ = true;
-  if (plan_.kind == CompletionKind::kChat) writer_->AppendRole(&events, choice);
-  if (plan_.echo) writer_->AppendPart(&events, part);
-  call_->exchange().Write(events);
+  if (plan_.kind == CompletionKind::kChat) writer_->AppendRole(&events_, choice);
+  if (plan_.echo) writer_->AppendPart(&events_, part);
+  WriteEvents();
+}
+
+void CompletionCall::WriteEvents() {
+  call_->exchange().Write(events_);
+  events_.clear();
 }
 
 void CompletionCall::OnDelta(uint32_t choice, ChoiceDelta delta) {
@@ -158,9 +162,8 @@ void CompletionCall::OnDelta(uint32_t choice, ChoiceDelta delta) {
     return;
   }
   if (delta.text.empty() && delta.logprobs.empty() && !is_over) return;
-  std::string events;
-  writer_->AppendPart(&events, {choice, std::move(delta.text), std::move(delta.logprobs), delta.finish_reason});
-  call_->exchange().Write(events);
+  writer_->AppendPart(&events_, {choice, std::move(delta.text), std::move(delta.logprobs), delta.finish_reason});
+  WriteEvents();
 }
 
 UsageCounts CompletionCall::Usage() const {
@@ -181,14 +184,13 @@ void CompletionCall::EndWhole(const absl::Status& status) {
 
 void CompletionCall::EndStream(const absl::Status& status) {
   if (!streaming_) return call_->RespondError(status);  // nothing was sent: the status line can still say it
-  std::string events;
   if (status.ok()) {
-    if (plan_.stream.include_usage) writer_->AppendUsage(&events, Usage());
-    ResponseWriter::AppendDone(&events);
+    if (plan_.stream.include_usage) writer_->AppendUsage(&events_, Usage());
+    ResponseWriter::AppendDone(&events_);
   } else {
-    ResponseWriter::AppendError(&events, ErrorJson(ToApiError(status)));
+    ResponseWriter::AppendError(&events_, ErrorJson(ToApiError(status)));
   }
-  call_->exchange().Write(events);
+  WriteEvents();
   call_->EndEvents(status);
 }
 

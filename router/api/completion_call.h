@@ -51,6 +51,7 @@ class CompletionCall final : public GenerationSink, public std::enable_shared_fr
   void EndWhole(const absl::Status& status);
   void EndStream(const absl::Status& status);
   void BeginChoice(uint32_t choice);
+  void WriteEvents();
   UsageCounts Usage() const;
   bool scores_only() const { return plan_.sampling.max_tokens == 0u; }
 
@@ -63,6 +64,7 @@ class CompletionCall final : public GenerationSink, public std::enable_shared_fr
   std::vector<PreparedPrompt> prompts_;
   std::vector<ChoicePart> choices_;  // whole answers: what they say so far; streams: their index
   std::vector<bool> begun_;          // by choice
+  std::string events_;               // those that are being written
   bool streaming_ = false;           // the head is out
 };
 

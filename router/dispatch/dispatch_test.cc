@@ -129,7 +129,7 @@ TEST(ApiKeysFile, FollowsTheFile) {
 }
 
 struct Receiver : OutputReceiver {
-  void OnOutput(const v1::TokenOutput& output) override { seen.push_back(output.index()); }
+  void OnOutput(const v1::TokenOutput& output, absl::Time) override { seen.push_back(output.index()); }
   void OnBroken(const absl::Status&) override { ++broken; }
   void OnExpired() override { ++expired; }
   std::vector<uint32_t> seen;
@@ -151,7 +151,7 @@ TEST(Inbox, DeliversByHandle) {
     output->set_handle(handle);
     output->set_index(message.outputs_size());
   }
-  inbox.Deliver(message);
+  inbox.Deliver(message, start);
   EXPECT_THAT(first.seen, testing::ElementsAre(1, 3));
   EXPECT_THAT(second.seen, testing::ElementsAre(2));
   inbox.Expire(start + absl::Seconds(1));

@@ -242,7 +242,7 @@ void Dispatcher::OnMessage(WorkerSession* session, std::shared_ptr<const v1::Ses
   }
   uint64_t loop_mask = 0;
   for (const v1::TokenOutput& output : message->outputs()) loop_mask |= uint64_t{1} << Inbox::LoopOf(output.handle());
-  PostToLoops(loop_mask, [message](Loop* loop) { loop->inbox().Deliver(*message); });
+  PostToLoops(loop_mask, [message](Loop* loop) { loop->inbox().Deliver(*message, absl::Now()); });
   if (became_routable) AnnounceChange();
 }
 

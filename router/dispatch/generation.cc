@@ -14,7 +14,7 @@ struct Generation::Choice final : OutputReceiver {
   Choice(Generation* generation_in, uint32_t index_in, OutputText text_in)
       : generation(generation_in), index(index_in), text(std::move(text_in)) {}
 
-  void OnOutput(const v1::TokenOutput& output) override { generation->OnOutput(this, output); }
+  void OnOutput(const v1::TokenOutput& output, absl::Time now) override { generation->OnOutput(this, output, now); }
   void OnBroken(const absl::Status& status) override { generation->Fail(status); }
   void OnExpired() override { generation->Expire(); }
 
@@ -86,9 +86,8 @@ absl::Status Generation::Submit(uint32_t index) {
   return absl::OkStatus();
 }
 
-void Generation::Count(Choice* choice, const v1::TokenOutput& output) {
+void Generation::Count(Choice* choice, const v1::TokenOutput& output, absl::Time now) {
   ModelMetrics& metrics = *options_.model->metrics;
-  const absl::Time now = absl::Now();
   if (choice->ticket.queued) {
     dispatcher_->FirstOutput(&choice->ticket);
     metrics.queue_time.Observe(output.queue_us() * 1e-6);
@@ -110,11 +109,11 @@ void Generation::Count(Choice* choice, const v1::TokenOutput& output) {
   metrics.generation_tokens.Increment();
 }
 
-void Generation::OnOutput(Choice* choice, const v1::TokenOutput& output) {
+void Generation::OnOutput(Choice* choice, const v1::TokenOutput& output, absl::Time now) {
   const bool is_first = choice->ticket.queued;
-  Count(choice, output);
+  Count(choice, output, now);
   if (output.finish_reason() == v1::FINISH_REASON_ERROR || output.finish_reason() == v1::FINISH_REASON_CANCELLED) {
-    FinishChoice(choice, Dispatcher::End::kFinished, output.finish_reason());
+    FinishChoice(choice, Dispatcher::End::kFinished, output.finish_reason(), now);
     return Fail(WorkerError(output));
   }
   if (is_first && output.prompt_logprobs_size() > 0) sink_->OnPromptLogprobs(choice->index, output);
@@ -124,8 +123,8 @@ void Generation::OnOutput(Choice* choice, const v1::TokenOutput& output) {
   if (is_over) {
     // A stop string ends a request that the worker believes to go on.
     const bool worker_goes_on = output.finish_reason() == v1::FINISH_REASON_UNSPECIFIED;
-    FinishChoice(choice, worker_goes_on ? Dispatcher::End::kCancelled : Dispatcher::End::kFinished,
-                 delta.finish_reason);
+    FinishChoice(choice, worker_goes_on ? Dispatcher::End::kCancelled : Dispatcher::End::kFinished, delta.finish_reason,
+                 now);
   }
   const bool is_last = is_over && unfinished_ == 0;
   if (is_last) ended_ = true;
@@ -135,9 +134,9 @@ void Generation::OnOutput(Choice* choice, const v1::TokenOutput& output) {
   if (is_last) sink->OnEnd(absl::OkStatus());
 }
 
-void Generation::FinishChoice(Choice* choice, Dispatcher::End end, v1::FinishReason reason) {
+void Generation::FinishChoice(Choice* choice, Dispatcher::End end, v1::FinishReason reason, absl::Time now) {
   ModelMetrics& metrics = *options_.model->metrics;
-  const absl::Duration service = choice->tokens > 0 ? absl::Now() - choice->first_token : absl::ZeroDuration();
+  const absl::Duration service = choice->tokens > 0 ? now - choice->first_token : absl::ZeroDuration();
   choice->running = false;
   --unfinished_;
   dispatcher_->Finish(loop_, &choice->ticket, end, service);
@@ -152,7 +151,7 @@ void Generation::FinishChoice(Choice* choice, Dispatcher::End end, v1::FinishRea
       metrics.finished_abort.Increment();
       return;
   }
-  metrics.end_to_end.Observe(absl::ToDoubleSeconds(absl::Now() - options_.arrival));
+  metrics.end_to_end.Observe(absl::ToDoubleSeconds(now - options_.arrival));
   if (choice->tokens > 1) {
     metrics.time_per_output_token.Observe(absl::ToDoubleSeconds(choice->last_token - choice->first_token) /
                                           (choice->tokens - 1));
@@ -161,7 +160,8 @@ void Generation::FinishChoice(Choice* choice, Dispatcher::End end, v1::FinishRea
 
 void Generation::CancelChoices() {
   for (const std::unique_ptr<Choice>& choice : choices_) {
-    if (choice->running) FinishChoice(choice.get(), Dispatcher::End::kCancelled, v1::FINISH_REASON_CANCELLED);
+    if (!choice->running) continue;
+    FinishChoice(choice.get(), Dispatcher::End::kCancelled, v1::FINISH_REASON_CANCELLED, absl::Now());
   }
 }
 

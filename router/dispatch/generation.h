@@ -58,9 +58,9 @@ class Generation {
  private:
   struct Choice;
   absl::Status Submit(uint32_t index);
-  void OnOutput(Choice* choice, const v1::TokenOutput& output);
-  void Count(Choice* choice, const v1::TokenOutput& output);
-  void FinishChoice(Choice* choice, Dispatcher::End end, v1::FinishReason reason);
+  void OnOutput(Choice* choice, const v1::TokenOutput& output, absl::Time now);
+  void Count(Choice* choice, const v1::TokenOutput& output, absl::Time now);
+  void FinishChoice(Choice* choice, Dispatcher::End end, v1::FinishReason reason, absl::Time now);
   void CancelChoices();
   void Fail(const absl::Status& status);
   void Expire();

@@ -10,11 +10,11 @@ void Inbox::Add(uint64_t handle, const void* session, absl::Time deadline, Outpu
 
 void Inbox::Remove(uint64_t handle) { entries_.erase(handle); }
 
-void Inbox::Deliver(const v1::SessionResponse& message) {
+void Inbox::Deliver(const v1::SessionResponse& message, absl::Time now) {
   for (const v1::TokenOutput& output : message.outputs()) {
     if (LoopOf(output.handle()) != loop_index_) continue;
     const auto it = entries_.find(output.handle());
-    if (it != entries_.end()) it->second.receiver->OnOutput(output);
+    if (it != entries_.end()) it->second.receiver->OnOutput(output, now);
   }
 }
 

@@ -14,7 +14,8 @@ namespace slmmesh {
 class OutputReceiver {
  public:
   virtual ~OutputReceiver() = default;
-  virtual void OnOutput(const v1::TokenOutput& output) = 0;
+  // `now`: when the message that holds it was taken up.
+  virtual void OnOutput(const v1::TokenOutput& output, absl::Time now) = 0;
   // The stream to the worker is gone: no output will follow.
   virtual void OnBroken(const absl::Status& status) = 0;
   // Its deadline has passed.
@@ -34,7 +35,7 @@ class Inbox {
   void Remove(uint64_t handle);  // later outputs of it are dropped
 
   // Receivers may add and remove handles while they are called.
-  void Deliver(const v1::SessionResponse& message);
+  void Deliver(const v1::SessionResponse& message, absl::Time now);
   void Break(const void* session, const absl::Status& status);
   void Expire(absl::Time now);
 

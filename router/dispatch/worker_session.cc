@@ -1,9 +1,13 @@
 #include "router/dispatch/worker_session.h"
 
+#include <google/protobuf/arena.h>
+
 #include <atomic>
 
 namespace slmmesh {
 namespace {
+
+constexpr size_t kBlockBytes = 4 << 10;  // the outputs of a usual step
 
 class Session final : public WorkerSession, private GrpcStream::Handler {
  public:
@@ -37,9 +41,13 @@ class Session final : public WorkerSession, private GrpcStream::Handler {
 
  private:
   void OnMessage(std::string_view message) override {
-    auto response = std::make_shared<v1::SessionResponse>();
+    // Its outputs lie side by side, and all go at once.
+    google::protobuf::ArenaOptions options;
+    options.start_block_size = kBlockBytes;
+    const auto arena = std::make_shared<google::protobuf::Arena>(options);
+    auto* response = google::protobuf::Arena::CreateMessage<v1::SessionResponse>(arena.get());
     if (!response->ParseFromArray(message.data(), static_cast<int>(message.size()))) return stream_->Close();
-    listener_->OnMessage(this, std::move(response));
+    listener_->OnMessage(this, std::shared_ptr<const v1::SessionResponse>(arena, response));
   }
 
   void OnClosed(const absl::Status& status) override {

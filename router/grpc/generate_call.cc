@@ -52,7 +52,7 @@ void GenerateCall::OnModel(absl::StatusOr<std::shared_ptr<const ServedModel>> mo
   context_->prompt_pool->Run(
       loop_, request_.text().size(),
       [tokens, model = *model, &request = request_] { *tokens = PromptTokensOf(request, *model); },
-      [tokens, model = *model, self = self_](const absl::Status& taken) {
+      [tokens, model = *model, self = shared_from_this()](const absl::Status& taken) {
         if (!self->gone_) self->OnTokens(model, taken.ok() ? std::move(*tokens) : Tokens(taken));
       });
 }
@@ -151,12 +151,11 @@ void GenerateCall::OnCancel() {
 }
 
 void GenerateCall::OnDone() {
-  // On the loop: what it has posted and what it runs may still refer to this.
-  Loop* const loop = loop_;
-  loop->Post([self = self_] {
+  // On the loop: what it has posted and what it runs may still refer to this. A loop that has stopped drops the task,
+  // and with it the reference.
+  loop_->Post([self = std::move(self_)] {
     self->gone_ = true;
     self->generation_ = nullptr;
-    self->self_ = nullptr;
   });
 }
 

@@ -12,7 +12,9 @@
 
 namespace slmmesh {
 
-class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>, public GenerationSink {
+class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
+                           public GenerationSink,
+                           public std::enable_shared_from_this<GenerateCall> {
  public:
   GenerateCall(const ApiContext* context, Loop* loop, const v1::GenerateRequest& request, absl::Time deadline);
   // Begins on the loop; the reactor may be used by gRPC as soon as the handler has returned it.
@@ -41,9 +43,11 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   const absl::Time arrival_, deadline_;
   std::string request_id_;
 
-  // The loop's thread only. Each task that was posted to the loop holds a reference.
+  // gRPC's reference, until OnDone. Each task that was posted to the loop holds one of its own.
+  std::shared_ptr<GenerateCall> self_;
+
+  // The loop's thread only.
   std::unique_ptr<Generation> generation_;
-  std::shared_ptr<GenerateCall> self_;  // until OnDone ran on the loop
   bool gone_ = false;
 
   std::mutex mutex_;

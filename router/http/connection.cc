@@ -235,15 +235,17 @@ class ConnectionOn final : public Connection, public std::enable_shared_from_thi
 
   void WritePiece(std::string_view piece) {
     if (too_slow_) return;
-    body_.append(piece);
-    too_slow_ = out_.size() + body_.size() + writing_.size() > shared_->limits.max_output_bytes;
+    if (piece.empty()) return;  // an empty chunk would end the body
+    if (chunked_ && !chunk_begin_.has_value()) chunk_begin_ = BeginHttpChunk(&out_);
+    out_.append(piece);
+    too_slow_ = out_.size() + writing_.size() > shared_->limits.max_output_bytes;
     if (!too_slow_) return FlushSoon();
     // Not at once: the writer is in the middle of something.
     asio::post(stream_.get_executor(), [self = this->shared_from_this()] { self->Close(); });
   }
 
   void EndStream() {
-    SealBody();
+    SealChunk();
     if (chunked_) out_.append(kLastHttpChunk);
     EndExchange();
     Flush();
@@ -262,13 +264,9 @@ class ConnectionOn final : public Connection, public std::enable_shared_from_thi
     });
   }
 
-  void SealBody() {
-    if (chunked_) {
-      AppendHttpChunk(&out_, body_);
-    } else {
-      out_.append(body_);
-    }
-    body_.clear();
+  void SealChunk() {
+    if (chunk_begin_.has_value()) EndHttpChunk(&out_, *chunk_begin_);
+    chunk_begin_.reset();
   }
 
   void FlushSoon() {
@@ -282,7 +280,7 @@ class ConnectionOn final : public Connection, public std::enable_shared_from_thi
 
   void Flush() {
     if (closed_ || !writing_.empty()) return;
-    if (!body_.empty()) SealBody();
+    SealChunk();
     if (out_.empty()) {
       if (closing_) lingers_ ? Linger() : Close();
       return;
@@ -331,7 +329,7 @@ class ConnectionOn final : public Connection, public std::enable_shared_from_thi
   std::optional<http::request_parser<http::string_body>> parser_;
   std::shared_ptr<Exchange> exchange_;  // the request that is being answered
   std::string out_;                     // ready for the socket
-  std::string body_;                    // of a stream, not yet a chunk
+  std::optional<size_t> chunk_begin_;   // in out_: of the chunk that pieces of a stream are added to
   std::string writing_;                 // with the socket now
   TimePoint read_deadline_ = kNever, write_deadline_ = kNever;
   bool reading_ = false, parsing_ = false, flush_posted_ = false, told_to_continue_ = false;

@@ -1,8 +1,11 @@
 #include "router/http/response_text.h"
 
-#include <charconv>
-
 namespace slmmesh {
+namespace {
+
+constexpr size_t kChunkSizeDigits = 8;  // leading zeros are allowed
+
+}  // namespace
 
 std::string_view HttpReason(int status) {
   switch (status) {
@@ -56,11 +59,18 @@ void AppendHttpHead(std::string* out, const HttpResponse& response, HttpBodyLeng
   out->append(keep_alive ? "\r\n" : "Connection: close\r\n\r\n");
 }
 
-void AppendHttpChunk(std::string* out, std::string_view piece) {
-  if (piece.empty()) return;  // an empty chunk would end the body
-  char size[20];
-  const auto result = std::to_chars(size, size + sizeof size, piece.size(), 16);
-  out->append(size, result.ptr - size).append("\r\n").append(piece).append("\r\n");
+size_t BeginHttpChunk(std::string* out) {
+  const size_t begin = out->size();
+  out->append(kChunkSizeDigits, '0').append("\r\n");
+  return begin;
+}
+
+void EndHttpChunk(std::string* out, size_t begin) {
+  size_t size = out->size() - begin - kChunkSizeDigits - 2;
+  for (size_t digit = kChunkSizeDigits; digit > 0 && size > 0; --digit, size >>= 4) {
+    (*out)[begin + digit - 1] = "0123456789abcdef"[size & 15];
+  }
+  out->append("\r\n");
 }
 
 }  // namespace slmmesh

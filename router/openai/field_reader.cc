@@ -12,7 +12,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int kMaxDepth = 64;
-constexpr size_t kMostFields = 64;  // of one object, as a rule
 
 bool DeeperThan(absl::string_view text, int max_depth) {
   int depth = 0;
@@ -50,15 +49,19 @@ std::string ShowJson(const json& value) {
   return CutText(value.dump(-1, ' ', false, json::error_handler_t::replace), 64);
 }
 
-FieldReader::FieldReader(const json& object, std::string prefix) : object_(object), prefix_(std::move(prefix)) {
-  known_.reserve(kMostFields);
+FieldReader::FieldReader(const json& object, std::string prefix) : prefix_(std::move(prefix)) {
+  fields_.reserve(object.size());
+  for (const auto& [name, value] : object.get_ref<const json::object_t&>()) fields_.push_back({name, &value});
 }
 
 const json* FieldReader::Find(absl::string_view name) {
-  known_.push_back(name);
-  const auto it = object_.find(std::string_view(name.data(), name.size()));
-  if (it == object_.end() || it->is_null() || failed()) return nullptr;
-  return &*it;
+  if (failed()) return nullptr;
+  for (Field& field : fields_) {
+    if (field.name != name) continue;
+    field.known = true;
+    return field.value->is_null() ? nullptr : field.value;
+  }
+  return nullptr;
 }
 
 const json* FieldReader::Take(absl::string_view name) { return Find(name); }
@@ -127,14 +130,8 @@ void FieldReader::NotSupported(std::initializer_list<absl::string_view> names) {
 }
 
 absl::Status FieldReader::Finish() {
-  if (failed()) return status_;
-  for (const auto& item : object_.items()) {
-    bool known = false;
-    for (absl::string_view name : known_) known = known || name == item.key();
-    if (!known) {
-      Fail(CutText(item.key(), 64), "unknown field; leave it out");
-      break;
-    }
+  for (const Field& field : fields_) {
+    if (!field.known) Fail(CutText(field.name, 64), "unknown field; leave it out");
   }
   return status_;
 }

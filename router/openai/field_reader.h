@@ -40,12 +40,16 @@ class FieldReader {
   absl::Status Finish();
 
  private:
+  struct Field {
+    absl::string_view name;
+    const nlohmann::json* value;
+    bool known = false;  // somebody asked for it
+  };
   const nlohmann::json* Find(absl::string_view name);
   void WrongType(absl::string_view name, const nlohmann::json& value, absl::string_view want);
 
-  const nlohmann::json& object_;
   const std::string prefix_;
-  std::vector<absl::string_view> known_;  // literals of the callers
+  std::vector<Field> fields_;  // of the object: a few, of which many names are looked for
   absl::Status status_;
 };
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "router/openai/token_logprob.h"
 #include "router/output/stop_finder.h"
@@ -18,7 +19,7 @@ namespace slmmesh {
 // What one engine step added to a choice.
 struct ChoiceDelta {
   std::string text;
-  std::vector<uint32_t> token_ids;
+  absl::InlinedVector<uint32_t, 1> token_ids;
   std::vector<TokenLogprobText> logprobs;  // of the tokens whose text this is; when asked for
   v1::FinishReason finish_reason = v1::FINISH_REASON_UNSPECIFIED;
 };

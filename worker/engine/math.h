@@ -11,7 +11,7 @@ namespace slmmesh {
 // Functions so marked are compiled once per instruction set and chosen at load time; their results do not differ.
 // ThreadSanitizer's runtime is not up yet when the loader makes that choice.
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+    !defined(MESH_SANITIZE_THREAD) && !defined(__SANITIZE_ADDRESS__)
 #define MESH_PER_INSTRUCTION_SET __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define MESH_PER_INSTRUCTION_SET

@@ -4,7 +4,8 @@
 
 #include <cstdint>
 
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+// A sanitizer's runtime is not up yet when the loader makes that choice.
+#if defined(__x86_64__) && !defined(MESH_SANITIZE_THREAD) && !defined(__SANITIZE_ADDRESS__)
 #define MESH_VECTOR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define MESH_VECTOR_CLONES

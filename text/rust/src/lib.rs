@@ -9,3 +9,4 @@ mod template;
 mod tokenizer;
 mod user_text;
 mod vocabulary;
+mod words;

@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use tokenizers::{
-    DecoderWrapper, Model, NormalizedString, OffsetReferential, OffsetType, PostProcessorWrapper, PreTokenizedString,
-    PreTokenizer, PreTokenizerWrapper, Token, TokenizerImpl,
+    DecoderWrapper, Model, NormalizedString, OffsetReferential, OffsetType, PostProcessor, PostProcessorWrapper,
+    PreTokenizedString, PreTokenizer, PreTokenizerWrapper, Token, TokenizerImpl,
 };
 
 use crate::error::{Error, Result};
 use crate::user_text::{Guarded, SpecialTokens, Unmark};
 use crate::vocabulary::{Decoding, Listed, Vocabulary};
+use crate::words::Words;
 
 /// Stands where a user's words do in a sample of what a template writes: a noncharacter that is not the marker.
 pub const SAMPLE: &str = "\u{FDD1}";
@@ -23,6 +24,8 @@ pub struct Tokenizer {
     inner: Inner,
     special_tokens: SpecialTokens,
     vocabulary: Arc<Vocabulary>,
+    /// None: the pre-tokenizer is not a byte-level one.
+    words: Option<Words>,
     /// Text between special tokens, as a template writes it around every message, and its ids.
     fixed_parts: OnceLock<HashMap<String, Vec<u32>>>,
 }
@@ -44,12 +47,13 @@ impl Tokenizer {
         let special: Vec<&str> =
             added.values().filter(|token| token.special).map(|token| token.content.as_str()).collect();
         let special_tokens = SpecialTokens::new(&special).map_err(Error::invalid)?;
+        let words = Words::from_json(&serde_json::to_value(inner.get_pre_tokenizer()).unwrap_or(Value::Null));
         let mut reserved = vec![false; vocabulary.size() as usize];
         for (id, token) in added {
             reserved[*id as usize] = token.special && token.content.chars().count() > 1;
         }
         inner.get_model().reserve(reserved);
-        Ok(Tokenizer { inner, special_tokens, vocabulary: Arc::new(vocabulary), fixed_parts: OnceLock::new() })
+        Ok(Tokenizer { inner, special_tokens, vocabulary: Arc::new(vocabulary), words, fixed_parts: OnceLock::new() })
     }
 
     /// Special tokens in `text` are ordinary characters. The post-processor's own are added if asked for.
@@ -59,6 +63,13 @@ impl Tokenizer {
 
     /// Special tokens in `text` are obeyed, save those that carry a marker.
     pub fn encode_marked(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
+        let adds = |processor: &PostProcessorWrapper| processor.added_tokens(false) > 0;
+        if let (Some(words), false) =
+            (&self.words, add_special_tokens && self.inner.get_post_processor().is_some_and(adds))
+        {
+            let ids = self.tokenize_words(words, &self.split_at_added_tokens(text), &HashMap::new());
+            return ids.map_err(|e| Error::invalid(format!("text: {e}")));
+        }
         let encoding = self.inner.encode_fast(text, add_special_tokens);
         Ok(encoding.map_err(|e| Error::invalid(format!("text: {e}")))?.get_ids().to_vec())
     }
@@ -73,12 +84,37 @@ impl Tokenizer {
 
     fn encode_parts(&self, text: &str, fixed: &HashMap<String, Vec<u32>>) -> tokenizers::Result<Vec<u32>> {
         let mut parts = self.split_at_added_tokens(text);
+        if let Some(words) = &self.words {
+            return self.tokenize_words(words, &parts, fixed);
+        }
         parts.split(|_, part| {
             let known = if begins_the_text(&part) { None } else { fixed.get(part.get()) };
             let tokens = known.map(|ids| ids.iter().map(|id| Token::new(*id, String::new(), (0, 0))).collect());
             Ok(std::iter::once((part, tokens)))
         })?;
         self.tokenize(parts)
+    }
+
+    fn tokenize_words(
+        &self,
+        words: &Words,
+        parts: &PreTokenizedString,
+        fixed: &HashMap<String, Vec<u32>>,
+    ) -> tokenizers::Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        for (part, _, added) in parts.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+            if let Some(added) = added {
+                ids.extend(added.iter().map(|token| token.id));
+            } else if let Some(known) = fixed.get(part) {
+                ids.extend(known);
+            } else {
+                words.each(part, &mut |word| {
+                    ids.extend(self.inner.get_model().tokenize(word)?.iter().map(|token| token.id));
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(ids)
     }
 
     fn find_fixed_parts(&self, sample: &str) -> HashMap<String, Vec<u32>> {

@@ -95,7 +95,7 @@ fn fallback_byte(token: &str) -> Option<u8> {
 }
 
 /// GPT-2's alphabet, character to byte: printable Latin-1 is itself, the other bytes are numbered from U+0100.
-fn byte_alphabet() -> HashMap<char, u8> {
+pub fn byte_alphabet() -> HashMap<char, u8> {
     let printable = |b: &u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let others = (0..=255u8).filter(|b| !printable(b)).zip('\u{100}'..).map(|(b, c)| (c, b));
     (0..=255u8).filter(printable).map(|b| (char::from(b), b)).chain(others).collect()

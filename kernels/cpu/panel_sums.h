@@ -163,10 +163,13 @@ struct BlockFetch {
   int64_t offset;
 };
 
-// Of weights, per block: what few tiles pass over comes from memory, what many do from L2. 1,024 k of int8 in groups of
-// 32 with their scales fit, too.
+// Of weights, per block. What few tiles pass over comes from memory while they work: the fewer, the smaller, or they
+// wait for it. What many do comes from L2; 1,024 k of int8 in groups of 32 with their scales fit.
 constexpr int64_t kMaxBlockBytes = 68 * 1024;
-inline int64_t BlockBytes(int64_t tiles) { return tiles <= 6 ? kMaxBlockBytes / 2 : kMaxBlockBytes; }
+inline int64_t BlockBytes(int64_t tiles) {
+  if (tiles <= 3) return 20 * 1024;
+  return tiles <= 6 ? kMaxBlockBytes / 2 : kMaxBlockBytes;
+}
 
 // Columns per block where `unit_bytes` of weights hold `unit` columns: whole units, and `k` cut evenly.
 inline int64_t BlockColumns(int64_t k, int64_t unit, int64_t unit_bytes, int64_t block_bytes) {

@@ -392,6 +392,23 @@ TEST_P(AttentionTest, BitsDependOnNothingElse) {
   }
 }
 
+// What comes of a sequence of 60 tokens, and of the same with one that is not finite.
+struct BrokenToken {
+  int64_t token;
+  std::vector<float> clean, stained;
+};
+
+BrokenToken BreakToken(Backend& backend, const Model& model, int64_t first, int64_t last, Random& random) {
+  auto sequence = random.Normals(60 * model.width());
+  Steps clean(backend, model, {sequence}, 16, random);
+  clean.Run({60});
+  const int64_t token = random.Between(first, last);
+  std::fill_n(sequence.begin() + token * model.width(), model.width(), std::numeric_limits<float>::infinity());
+  Steps stained(backend, model, {sequence}, 16, random);
+  stained.Run({60});
+  return {token, clean.out(0), stained.out(0)};
+}
+
 // A broken token may break those that see it, never those before it in the same call.
 TEST_P(AttentionTest, LaterTokensAreNotSeen) {
   Random random(13);
@@ -400,18 +417,11 @@ TEST_P(AttentionTest, LaterTokensAreNotSeen) {
   for (int round = 0; round < Rounds(GetParam(), 6); ++round) {
     const Model model = RandomModel(random);
     SCOPED_TRACE(Describe(model));
-    auto sequence = random.Normals(60 * model.width());
-    Steps clean(*backend, model, {sequence}, 16, random);
-    clean.Run({60});
-    const int64_t broken = random.Between(1, 59);
-    std::fill_n(sequence.begin() + broken * model.width(), model.width(), std::numeric_limits<float>::infinity());
-    Steps stained(*backend, model, {sequence}, 16, random);
-    stained.Run({60});
+    const auto [broken, clean, stained] = BreakToken(*backend, model, 1, 59, random);
     const int64_t before = broken * model.num_q_heads * model.head_dim;
-    EXPECT_TRUE(SameBits({clean.out(0).begin(), clean.out(0).begin() + before},
-                         {stained.out(0).begin(), stained.out(0).begin() + before}))
+    EXPECT_TRUE(SameBits({clean.begin(), clean.begin() + before}, {stained.begin(), stained.begin() + before}))
         << "token " << broken;
-    EXPECT_TRUE(std::isnan(stained.out(0)[before]));
+    EXPECT_TRUE(std::isnan(stained[before]));
   }
 }
 
@@ -425,18 +435,11 @@ TEST_P(AttentionTest, TokensBeforeTheWindowAreNotSeen) {
     model.kv_type = static_cast<KvType>(round % 3);
     model.window = random.Between(1, 40);
     SCOPED_TRACE(Describe(model));
-    auto sequence = random.Normals(60 * model.width());
-    Steps clean(*backend, model, {sequence}, 16, random);
-    clean.Run({60});
-    const int64_t broken = random.Between(0, 19);
-    std::fill_n(sequence.begin() + broken * model.width(), model.width(), std::numeric_limits<float>::infinity());
-    Steps stained(*backend, model, {sequence}, 16, random);
-    stained.Run({60});
+    const auto [broken, clean, stained] = BreakToken(*backend, model, 0, 19, random);
     const int64_t after = (broken + model.window) * model.num_q_heads * model.head_dim;
-    EXPECT_TRUE(SameBits({clean.out(0).begin() + after, clean.out(0).end()},
-                         {stained.out(0).begin() + after, stained.out(0).end()}))
+    EXPECT_TRUE(SameBits({clean.begin() + after, clean.end()}, {stained.begin() + after, stained.end()}))
         << "token " << broken;
-    EXPECT_TRUE(std::isnan(stained.out(0)[after - 1]));
+    EXPECT_TRUE(std::isnan(stained[after - 1]));
   }
 }
 

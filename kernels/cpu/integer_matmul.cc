@@ -76,15 +76,13 @@ class IntegerPanelTask {
         rows_(rows),
         x_(x),
         layout_(args.format, args.k),
-        tiles_(part.tiles),
-        first_row_(part.first_row),
-        sums_(part.sums),
+        part_(part),
         widened_(widened),
         weights_(static_cast<const char*>(args.weights) + part.panel * layout_.panel_bytes()) {}
 
   void RunLeaf(int leaf) const {
     const int64_t begin = args_.leaf_start[leaf], end = args_.leaf_start[leaf + 1];
-    const int64_t tiles = tiles_.count;
+    const int64_t tiles = part_.tiles.count;
     if (tiles == 1 || rows_ != nullptr) {
       RunTiles(Stretch(leaf, begin, end, args_.format, At(begin)), leaf, 0, tiles);
     } else if (tiles >= kManyTiles && CanWiden()) {
@@ -109,7 +107,7 @@ class IntegerPanelTask {
   void RunBlocks(int leaf, int64_t begin, int64_t end) const {
     const int64_t unit = args_.format.group == 0 ? x_.block : args_.format.group;
     const int64_t unit_bytes = args_.format.group == 0 ? x_.block * kPanelColumns : layout_.group_bytes();
-    const int64_t tiles = tiles_.count;
+    const int64_t tiles = part_.tiles.count;
     const int64_t block_k = BlockColumns(end - begin, unit, unit_bytes, BlockBytes(tiles));
     for (int64_t k = begin; k < end; k += block_k) {
       const int64_t block_end = std::min(k + block_k, end);
@@ -135,7 +133,7 @@ class IntegerPanelTask {
       kernels_.widen(args_.format, At(k), groups, widened_);
       IntegerTileArgs tile_args = Stretch(leaf, k, block_end, format, widened_);
       tile_args.prefetch = At(block_end);
-      for (int64_t tile = 0; tile < tiles_.count; ++tile) {
+      for (int64_t tile = 0; tile < part_.tiles.count; ++tile) {
         tile_args.prefetch_lines = tile < 2 ? 1 : 0;
         RunTiles(tile_args, leaf, tile, tile + 1);
         tile_args.prefetch += groups * group_bytes / 4;
@@ -158,7 +156,7 @@ class IntegerPanelTask {
         .weights = weights,
         .scales = weights_,
         .k = end - begin,
-        .sums = sums_.Leaf(leaf),
+        .sums = part_.sums.Leaf(leaf),
         .resume = begin > args_.leaf_start[leaf],
         .prefetch = nullptr,
         .prefetch_lines = 0,
@@ -166,21 +164,21 @@ class IntegerPanelTask {
   }
 
   void RunTiles(IntegerTileArgs args, int leaf, int64_t first, int64_t last) const {
-    const int64_t task_row = tiles_.Start(first), rows = tiles_.Start(last) - task_row;
-    const int64_t row = first_row_ + task_row;
+    const int64_t task_row = part_.tiles.Start(first), rows = part_.tiles.Start(last) - task_row;
+    const int64_t row = part_.first_row + task_row;
     const bool ends_leaf = args.x_scales != nullptr;
     args.x += row * args.x_stride;
     args.x_sums += row * args.x_block_stride;
     args.x_shifts += row * args.x_block_stride;
     if (ends_leaf) args.x_scales += row;
     args.sums += task_row * kPanelColumns;
-    if (ends_leaf && tiles_.count >= kManyTiles) sums_.FetchOutput(leaf, task_row, rows);
+    if (ends_leaf && part_.tiles.count >= kManyTiles) part_.sums.FetchOutput(leaf, task_row, rows);
     if (rows_ != nullptr) {
       rows_(args, rows);
     } else {
       TilesFor(kernels_, *args.format).tile[rows - 1](args);
     }
-    if (ends_leaf) sums_.EndLeaf(leaf, task_row, rows);
+    if (ends_leaf) part_.sums.EndLeaf(leaf, task_row, rows);
   }
 
   const MatMulArgs& args_;
@@ -188,9 +186,7 @@ class IntegerPanelTask {
   const IntegerRowsFunction rows_;
   const QuantizedActivations& x_;
   const IntegerLayout layout_;
-  const RowTiles tiles_;  // of the task: their rows count from first_row_
-  const int64_t first_row_;
-  const PanelSums& sums_;
+  const PanelPart& part_;
   char* const widened_;
   const char* weights_;  // of the panel
 };
@@ -215,7 +211,7 @@ void MatMulRunner::RunInteger(const MatMulArgs& args) {
   QuantizedActivations x(args);
   ReservePacked(static_cast<size_t>(x.bytes()));
   x.PlaceAt(packed_.get());
-  ForPartsOfX(args, args.m, [&](int64_t row) { QuantizeRow(args, kernels_, x, row); });
+  ForRowsOfX(args, [&](int64_t row) { QuantizeRow(args, kernels_, x, row); });
   const IntegerRowsFunction rows = args.m >= kernels_.integer.least_rows ? kernels_.integer.rows : nullptr;
   const int64_t tile_rows = rows != nullptr ? kRowsTile : TilesFor(kernels_.integer, args.format).tile_rows;
   RunPanels(args, tile_rows, [&](const PanelPart& part, int leaf) {

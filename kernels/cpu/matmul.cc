@@ -17,7 +17,6 @@ int64_t WeightBytes(WeightType type) { return type == WeightType::kFloat32 ? 4 :
 int64_t PackedStride(int64_t k) { return (k + 31) / 32 * 32 + 32; }
 
 // One panel of columns times a group of row tiles.
-template <typename Activations>
 class PanelTask {
  public:
   PanelTask(const MatMulArgs& args, const MatMulKernels& kernels, const Activations& x, const PanelPart& part)
@@ -114,17 +113,17 @@ void MatMulRunner::ReservePacked(size_t bytes) {
   packed_bytes_ = bytes;
 }
 
-MatMulRunner::Activations MatMulRunner::PackActivations(const MatMulArgs& args, const MatMulKernels& kernels) {
+Activations MatMulRunner::PackActivations(const MatMulArgs& args, const MatMulKernels& kernels) {
   if (kernels.pack_row == nullptr) {
     if (args.source.kind != RowSource::Kind::kThere) {
-      ForPartsOfX(args, args.m, [&](int64_t row) { MakeRow(kernels_, args.source, args.k, row); });
+      ForRowsOfX(args, [&](int64_t row) { MakeRow(kernels_, args.source, args.k, row); });
     }
     return {reinterpret_cast<const char*>(args.x), args.x_stride, sizeof(float)};
   }
   const int64_t stride = PackedStride(args.k), row_bytes = stride * static_cast<int64_t>(sizeof(BFloat16));
   ReservePacked(static_cast<size_t>(args.m * row_bytes));
   char* const packed = static_cast<char*>(packed_.get());
-  ForPartsOfX(args, args.m, [&](int64_t row) {
+  ForRowsOfX(args, [&](int64_t row) {
     MakeRow(kernels_, args.source, args.k, row);
     kernels.pack_row(args.x + row * args.x_stride, args.k, packed + row * row_bytes);
   });

@@ -2,6 +2,7 @@
 // underneath only ever extend chains in ascending k, so no choice made here changes a bit.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "kernels/cpu/kernel_table.h"
@@ -9,6 +10,13 @@
 #include "kernels/cpu/thread_pool.h"
 
 namespace slmmesh::kernels {
+
+// x as the kernels of float weights take it.
+struct Activations {
+  const char* rows;
+  int64_t stride;         // elements from one row to the next
+  int64_t element_bytes;  // 4 or 2
+};
 
 // Thread rule: one call of Run at a time.
 class MatMulRunner {
@@ -25,12 +33,12 @@ class MatMulRunner {
 
   void ReservePacked(size_t bytes);
 
-  // body(index) for parts of x that make it ready for the product: in one thread where there is little of it.
+  // body(row) makes a row of x ready for the product: in one thread where there is little of it.
   template <typename Body>
-  void ForPartsOfX(const MatMulArgs& args, int64_t count, const Body& body) {
-    const int64_t tasks = args.m * args.k > kSerialPackElements ? std::min<int64_t>(count, 2 * pool_.threads()) : 1;
+  void ForRowsOfX(const MatMulArgs& args, const Body& body) {
+    const int64_t tasks = args.m * args.k > kSerialPackElements ? std::min<int64_t>(args.m, 2 * pool_.threads()) : 1;
     pool_.For(tasks, [&](int64_t task, int /*worker*/) {
-      for (int64_t i = task * count / tasks; i < (task + 1) * count / tasks; ++i) body(i);
+      for (int64_t row = task * args.m / tasks; row < (task + 1) * args.m / tasks; ++row) body(row);
     });
   }
 
@@ -48,13 +56,6 @@ class MatMulRunner {
       sums.Run(end - first, [&](int leaf) { run_leaf(part, leaf); });
     });
   }
-
-  // x as a tile kernel takes it.
-  struct Activations {
-    const char* rows;
-    int64_t stride;         // elements from one row to the next
-    int64_t element_bytes;  // 4 or 2
-  };
 
   void RunInteger(const MatMulArgs& args);  // integer_matmul.cc
   Activations PackActivations(const MatMulArgs& args, const MatMulKernels& kernels);

@@ -64,11 +64,8 @@ impl Tokenizer {
     /// Special tokens in `text` are obeyed, save those that carry a marker.
     pub fn encode_marked(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
         let adds = |processor: &PostProcessorWrapper| processor.added_tokens(false) > 0;
-        if let (Some(words), false) =
-            (&self.words, add_special_tokens && self.inner.get_post_processor().is_some_and(adds))
-        {
-            let ids = self.tokenize_words(words, &self.split_at_added_tokens(text), &HashMap::new());
-            return ids.map_err(|e| Error::invalid(format!("text: {e}")));
+        if self.words.is_some() && !(add_special_tokens && self.inner.get_post_processor().is_some_and(adds)) {
+            return self.encode_parts(text, &HashMap::new()).map_err(|e| Error::invalid(format!("text: {e}")));
         }
         let encoding = self.inner.encode_fast(text, add_special_tokens);
         Ok(encoding.map_err(|e| Error::invalid(format!("text: {e}")))?.get_ids().to_vec())

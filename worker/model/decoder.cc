@@ -19,6 +19,17 @@ absl::StatusOr<int64_t> ChooseMaxModelLen(const ModelConfig& config, int64_t wan
                                                  LongestContext(config), " positions; use a value in that range"));
 }
 
+absl::Status CheckSameShape(const ModelConfig& copy, const ModelConfig& original) {
+  const auto shape_of = [](const ModelConfig& config) {
+    return std::tuple(config.architecture, config.num_layers, config.hidden_size, config.intermediate_size,
+                      config.num_q_heads, config.num_kv_heads, config.head_dim, config.rotary_dim, config.vocab_size);
+  };
+  if (shape_of(copy) == shape_of(original)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the copy of a model must have its shape: layers, sizes, heads and vocabulary differ (", copy.num_layers,
+      " layers of ", copy.hidden_size, ", ", original.num_layers, " of ", original.hidden_size, " in the original)"));
+}
+
 kernels::RowSource Rows(float* rows) {
   kernels::RowSource source;
   source.rows = rows;
@@ -35,14 +46,14 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const Checkpo
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(std::shared_ptr<const Checkpoint> checkpoint,
                                                          kernels::Backend* backend, const ModelOptions& options) {
   const ModelConfig& config = checkpoint->config();
+  if (options.copy.has_value()) RETURN_IF_ERROR(CheckSameShape(config, options.copy->original->config()));
   ASSIGN_OR_RETURN(const int64_t max_model_len, ChooseMaxModelLen(config, options.max_model_len));
   ASSIGN_OR_RETURN(ShardPlan plan, PlanShard(config, options.rank, options.size));
-  ASSIGN_OR_RETURN(ModelWeights weights,
-                   LoadModelWeights(*checkpoint, plan, backend, options.weights, options.progress));
+  ASSIGN_OR_RETURN(ModelWeights weights, LoadModelWeights(*checkpoint, plan, backend, options));
   std::unique_ptr<Decoder> decoder(
       new Decoder(std::move(checkpoint), backend, std::move(plan), std::move(weights), max_model_len));
   RETURN_IF_ERROR(decoder->FillRope());
-  if (options.refined_logits > 0) RETURN_IF_ERROR(decoder->RefineHead(options.refined_logits));
+  if (options.copy.has_value()) RETURN_IF_ERROR(decoder->RefineHead(*options.copy));
   return decoder;
 }
 
@@ -64,9 +75,12 @@ absl::Status Decoder::FillRope() {
   return absl::OkStatus();
 }
 
-absl::Status Decoder::RefineHead(int64_t count) {
-  ASSIGN_OR_RETURN(TensorView head, checkpoint_->Find(HeadName(config_), {config_.vocab_size, config_.hidden_size}));
-  likeliest_logits_.emplace(std::move(head), plan_.vocab, count);
+absl::Status Decoder::RefineHead(const CopyOptions& copy) {
+  const ModelConfig& original = copy.original->config();
+  ASSIGN_OR_RETURN(TensorView head,
+                   copy.original->Find(HeadName(original), {original.vocab_size, original.hidden_size}));
+  original_ = copy.original;
+  likeliest_logits_.emplace(std::move(head), plan_.vocab, copy.refined_logits);
   return absl::OkStatus();
 }
 
@@ -96,14 +110,10 @@ absl::Status Decoder::ResetKvCache(const KvCacheOptions& options) {
 
 absl::Status Decoder::ShareKvCache(Model* owner) {
   const auto* decoder = dynamic_cast<const Decoder*>(owner);
-  const auto shape_of = [](const Decoder& model) {
-    const ModelConfig& config = model.config_;
-    return std::tuple(config.architecture, config.num_layers, config.hidden_size, config.num_q_heads,
-                      config.num_kv_heads, config.head_dim, config.rotary_dim, model.plan_.rank, model.plan_.size);
-  };
-  if (decoder == nullptr || shape_of(*decoder) != shape_of(*this)) {
+  if (decoder == nullptr || decoder->plan_.rank != plan_.rank || decoder->plan_.size != plan_.size) {
     return absl::InvalidArgumentError("KV cache: only the same shard of a model of the same shape can share it");
   }
+  RETURN_IF_ERROR(CheckSameShape(config_, decoder->config_));
   kv_ahead_.reset();
   kv_cache_ = Buffer();
   kv_options_ = {};

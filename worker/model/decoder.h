@@ -38,7 +38,7 @@ class Decoder : public Model {
           int64_t max_model_len);
 
   absl::Status FillRope();
-  absl::Status RefineHead(int64_t count);
+  absl::Status RefineHead(const CopyOptions& copy);
   absl::Status PrepareStep(const StepBatch& batch, const Communicator& communicator);
   uint64_t KvBytesOf(const StepBatch& batch) const;
   void Embed(const StepBatch& batch);
@@ -71,6 +71,7 @@ class Decoder : public Model {
   Buffer kv_cache_;                                  // [num_blocks][layers][KvBlockBytes]
   std::unique_ptr<MemoryAhead> kv_ahead_;            // of kv_cache_
   const Decoder* kv_owner_ = this;                   // whose cache is read and written
+  std::shared_ptr<const Checkpoint> original_;       // of a copy: its head stays mapped
   std::optional<LikeliestLogits> likeliest_logits_;  // none: logits stay as they are
   StepScratch scratch_;
   LogitRows logit_rows_;

@@ -135,44 +135,6 @@ TEST_F(DecoderTest, RefusesAStepWithoutACacheOrOutOfBounds) {
   EXPECT_EQ(model->Forward(batch, two.communicator(0), &logits).code(), absl::StatusCode::kInvalidArgument);
 }
 
-// That what is changed becomes exact is held in likeliest_logits_test.
-TEST_F(DecoderTest, RefinesTheLargestLogitsOfEachRow) {
-  ModelOptions options;
-  options.weights = *ParseWeights("int4");
-  StepBatch batch;
-  batch.tokens = {5, 6, 7};
-  batch.positions = {0, 1, 2};
-  batch.query_start = {0, 3};
-  batch.block_table = {0};
-  batch.block_start = {0, 1};
-  batch.logit_rows = {0, 2};
-  std::vector<std::vector<float>> logits;
-  constexpr int64_t kRefined = 3;
-  for (const int64_t refined : {int64_t{0}, kRefined}) {
-    options.refined_logits = refined;
-    const std::unique_ptr<Model> model = *Load(options);
-    KvCacheOptions cache;
-    cache.num_blocks = 1;
-    ASSERT_TRUE(model->ResetKvCache(cache).ok());
-    absl::Span<const float> all;
-    ASSERT_TRUE(model->Forward(batch, threads_.communicator(0), &all).ok());
-    logits.emplace_back(all.begin(), all.end());
-  }
-  const auto vocab = static_cast<size_t>(SmallConfig().vocab_size);
-  ASSERT_THAT(logits, testing::Each(testing::SizeIs(2 * vocab)));
-  for (size_t row = 0; row < 2; ++row) {
-    int64_t changed = 0;
-    for (size_t i = row * vocab; i < (row + 1) * vocab; ++i) {
-      if (logits[0][i] == logits[1][i]) continue;
-      ++changed;
-      const auto larger = [&](float logit) { return logit > logits[0][i]; };
-      EXPECT_LT(std::count_if(logits[0].begin() + row * vocab, logits[0].begin() + (row + 1) * vocab, larger),
-                kRefined);
-    }
-    EXPECT_EQ(changed, kRefined);
-  }
-}
-
 TEST_F(DecoderTest, ANewCacheAndALargerStepChangeNoBit) {
   const std::unique_ptr<ModelGroup> group = *ModelGroup::Create(checkpoint_, {});
   std::mt19937_64 random(7);

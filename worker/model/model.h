@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -15,14 +16,24 @@
 
 namespace slmmesh {
 
+// A copy guesses for its original in few bits. Where more are worth it, and where fewer do:
+struct CopyOptions {
+  std::shared_ptr<const Checkpoint> original;  // of the same shape
+  // The last layers, whose errors go straight into the logits, are made from the original in `fine_weights`.
+  int64_t fine_layers = 0;
+  WeightOptions fine_weights;
+  // The head only has to find the likely tokens: so many of a row's largest logits are computed again by the
+  // original's.
+  WeightOptions head_weights;
+  int64_t refined_logits = 0;
+};
+
 struct ModelOptions {
   int rank = 0;
-  int size = 1;               // 1, 2, 4 or 8
-  WeightOptions weights;      // bf16
-  int64_t max_model_len = 0;  // 0: the model's own
-  // So many of a row's largest logits are computed again from the head as the checkpoint stores it, where `weights`
-  // makes it another: for a copy that guesses.
-  int64_t refined_logits = 0;
+  int size = 1;                                   // 1, 2, 4 or 8
+  WeightOptions weights;                          // bf16
+  std::optional<CopyOptions> copy;                // none: the model is no such copy
+  int64_t max_model_len = 0;                      // 0: the model's own
   std::function<void(double fraction)> progress;  // called as weights are read, 0 … 1
 };
 

@@ -18,7 +18,7 @@ const char* HeadModule(const ModelConfig& config) { return config.tied_embedding
 class WeightsReader {
  public:
   WeightsReader(const Checkpoint& checkpoint, const ShardPlan& plan, kernels::Backend* backend,
-                const WeightOptions& options)
+                const ModelOptions& options)
       : checkpoint_(checkpoint),
         config_(checkpoint.config()),
         plan_(plan),
@@ -26,23 +26,36 @@ class WeightsReader {
         options_(options),
         panels_(backend) {}
 
-  absl::StatusOr<ModelWeights> Read(const std::function<void(double fraction)>& progress) {
+  absl::StatusOr<ModelWeights> Read() {
     const int64_t hidden = config_.hidden_size;
     ASSIGN_OR_RETURN(weights_.embedding, checkpoint_.Find("model.embed_tokens.weight", {config_.vocab_size, hidden}));
     weights_.layers.resize(config_.num_layers);
     for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
+      from_ = SourceOf(layer);
       RETURN_IF_ERROR(ReadAttention(absl::StrCat("model.layers.", layer, "."), &weights_.layers[layer]));
       RETURN_IF_ERROR(ReadMlp(absl::StrCat("model.layers.", layer, "."), &weights_.layers[layer]));
     }
+    from_ = {&checkpoint_, options_.copy.has_value() ? options_.copy->head_weights : options_.weights};
     RETURN_IF_ERROR(ReadVector("model.norm.weight", hidden, &weights_.final_norm));
     RETURN_IF_ERROR(ReadHead());
-    RETURN_IF_ERROR(panels_.Run(progress));
+    RETURN_IF_ERROR(panels_.Run(options_.progress));
     const auto most = std::max_element(bytes_of_type_.begin(), bytes_of_type_.end());
     weights_.type = static_cast<kernels::WeightType>(most - bytes_of_type_.begin());
     return std::move(weights_);
   }
 
  private:
+  struct Source {
+    const Checkpoint* checkpoint;
+    WeightOptions options;
+  };
+
+  Source SourceOf(int64_t layer) const {
+    const bool is_fine = options_.copy.has_value() && layer >= config_.num_layers - options_.copy->fine_layers;
+    if (is_fine) return {options_.copy->original.get(), options_.copy->fine_weights};
+    return {&checkpoint_, options_.weights};
+  }
+
   absl::Status ReadAttention(const std::string& layer, LayerWeights* out) {
     const int64_t hidden = config_.hidden_size;
     const int64_t head_dim = config_.head_dim;
@@ -107,9 +120,9 @@ class WeightsReader {
     std::vector<MatrixFormat> formats;
     for (const RowsOf& module : modules) {
       ASSIGN_OR_RETURN(TensorView tensor,
-                       checkpoint_.Find(module.module + ".weight", {module.total, leaf_starts.back()}));
+                       from_.checkpoint->Find(module.module + ".weight", {module.total, leaf_starts.back()}));
       if (module.rows.size() == 0) continue;
-      const MatrixFormat format = ChooseMatrixFormat(options_, NativeFormat(tensor), leaf_starts);
+      const MatrixFormat format = ChooseMatrixFormat(from_.options, NativeFormat(tensor), leaf_starts);
       const bool joins =
           !formats.empty() && formats.back().format == format.format && formats.back().is_stored == format.is_stored;
       if (!joins) {
@@ -146,7 +159,7 @@ class WeightsReader {
     float* next = out->floats();
     for (const RowsOf& module : modules) {
       if (module.rows.size() == 0) continue;
-      ASSIGN_OR_RETURN(TensorView tensor, checkpoint_.Find(module.module + ".bias", {module.total}));
+      ASSIGN_OR_RETURN(TensorView tensor, from_.checkpoint->Find(module.module + ".bias", {module.total}));
       RETURN_IF_ERROR(ReadRows({{{std::move(tensor), {0, 1}}}, module.rows}, 0, 1, next));
       next += module.rows.size();
     }
@@ -154,7 +167,7 @@ class WeightsReader {
   }
 
   absl::Status ReadVector(const std::string& name, int64_t count, Buffer* out) {
-    ASSIGN_OR_RETURN(TensorView tensor, checkpoint_.Find(name, {count}));
+    ASSIGN_OR_RETURN(TensorView tensor, from_.checkpoint->Find(name, {count}));
     RETURN_IF_ERROR(AllocateVector(count, out));
     return ReadRows({{{std::move(tensor), {0, 1}}}, {0, count}}, 0, 1, out->floats());
   }
@@ -169,7 +182,8 @@ class WeightsReader {
   const ModelConfig& config_;
   const ShardPlan& plan_;
   kernels::Backend* backend_;
-  const WeightOptions options_;
+  const ModelOptions& options_;
+  Source from_ = {};  // of what is read now
   PanelLoader panels_;
   ModelWeights weights_;
   std::array<uint64_t, kernels::kNumWeightTypes> bytes_of_type_ = {};
@@ -180,9 +194,8 @@ class WeightsReader {
 std::string HeadName(const ModelConfig& config) { return absl::StrCat(HeadModule(config), ".weight"); }
 
 absl::StatusOr<ModelWeights> LoadModelWeights(const Checkpoint& checkpoint, const ShardPlan& plan,
-                                              kernels::Backend* backend, const WeightOptions& options,
-                                              const std::function<void(double fraction)>& progress) {
-  return WeightsReader(checkpoint, plan, backend, options).Read(progress);
+                                              kernels::Backend* backend, const ModelOptions& options) {
+  return WeightsReader(checkpoint, plan, backend, options).Read();
 }
 
 }  // namespace slmmesh

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -10,7 +9,7 @@
 #include "kernels/backend.h"
 #include "worker/checkpoint/checkpoint.h"
 #include "worker/model/buffer.h"
-#include "worker/model/matrix_format.h"
+#include "worker/model/model.h"
 #include "worker/model/shard_plan.h"
 
 namespace slmmesh {
@@ -57,9 +56,8 @@ struct ModelWeights {
 std::string HeadName(const ModelConfig& config);
 
 // Reads this rank's rows and columns only. INVALID_ARGUMENT names the tensor that has the wrong shape or a value that
-// is NaN or infinite; RESOURCE_EXHAUSTED when memory does not suffice. `progress` (or null) is called on this thread.
+// is NaN or infinite; RESOURCE_EXHAUSTED when memory does not suffice. options.progress is called on this thread.
 absl::StatusOr<ModelWeights> LoadModelWeights(const Checkpoint& checkpoint, const ShardPlan& plan,
-                                              kernels::Backend* backend, const WeightOptions& options,
-                                              const std::function<void(double fraction)>& progress);
+                                              kernels::Backend* backend, const ModelOptions& options);
 
 }  // namespace slmmesh

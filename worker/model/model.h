@@ -16,16 +16,13 @@
 
 namespace slmmesh {
 
-// A copy guesses for its original in few bits. Where more are worth it, and where fewer do:
+// A copy guesses for its original in few bits. Where more are worth it:
 struct CopyOptions {
   std::shared_ptr<const Checkpoint> original;  // of the same shape
   // The last layers, whose errors go straight into the logits, are made from the original in `fine_weights`.
   int64_t fine_layers = 0;
   WeightOptions fine_weights;
-  // The head only has to find the likely tokens: so many of a row's largest logits are computed again by the
-  // original's.
-  WeightOptions head_weights;
-  int64_t refined_logits = 0;
+  int64_t refined_logits = 0;  // so many of a row's largest are computed again by the original's head
 };
 
 struct ModelOptions {

@@ -35,7 +35,7 @@ class WeightsReader {
       RETURN_IF_ERROR(ReadAttention(absl::StrCat("model.layers.", layer, "."), &weights_.layers[layer]));
       RETURN_IF_ERROR(ReadMlp(absl::StrCat("model.layers.", layer, "."), &weights_.layers[layer]));
     }
-    from_ = {&checkpoint_, options_.copy.has_value() ? options_.copy->head_weights : options_.weights};
+    from_ = {&checkpoint_, options_.weights};
     RETURN_IF_ERROR(ReadVector("model.norm.weight", hidden, &weights_.final_norm));
     RETURN_IF_ERROR(ReadHead());
     RETURN_IF_ERROR(panels_.Run(options_.progress));

@@ -1,7 +1,9 @@
 #include "kernels/cpu/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <time.h>
 
+#include <chrono>
 #include <vector>
 
 namespace slmmesh::kernels {
@@ -65,6 +67,43 @@ TEST(CpuShareTest, IsShortAfterSoManyWindowsWithoutACpu) {
     for (int i = 1; i < windows; ++i) EXPECT_FALSE(share.IsShort(now += CpuShare::kWindow, windows));
     EXPECT_TRUE(share.IsShort(now += CpuShare::kWindow, windows));
   }
+}
+
+// Works for a window's worth of CPU, and more by next to nothing, however long that takes.
+void UseCpuForAWindow() {
+  const auto used = [] {
+    timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+  };
+  for (const auto begin = used(); used() - begin < CpuShare::kWindow;) {
+  }
+}
+
+TEST(CpuShareTest, IsNotShortWhileItGetsMostOfACpu) {
+  UseCpuForAWindow();  // what was used before it began to watch is no share of a window
+  CpuShare share;
+  auto now = CpuShare::Clock::now();
+  share.Restart(now);
+  EXPECT_TRUE(share.IsShort(now += CpuShare::kWindow, 1));
+  const auto window = [&](int percent) {
+    UseCpuForAWindow();
+    return share.IsShort(now += CpuShare::kWindow * 100 / percent, 1);
+  };
+  EXPECT_FALSE(window(100));
+  EXPECT_FALSE(window(80));
+  EXPECT_TRUE(window(30));
+}
+
+TEST(CpuShareTest, ShortWindowsAreToFollowEachOther) {
+  CpuShare share;
+  auto now = CpuShare::Clock::now();
+  share.Restart(now);
+  EXPECT_FALSE(share.IsShort(now += CpuShare::kWindow, 2));
+  UseCpuForAWindow();
+  EXPECT_FALSE(share.IsShort(now += CpuShare::kWindow, 2));
+  EXPECT_FALSE(share.IsShort(now += CpuShare::kWindow, 2)) << "the one before was a good one";
+  EXPECT_TRUE(share.IsShort(now += CpuShare::kWindow, 2));
 }
 
 }  // namespace

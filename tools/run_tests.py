@@ -59,7 +59,7 @@ def run_pytest(build, folders):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", default="build")
-    parser.add_argument("--fast", action="store_true", help="unit tests and tidy alone")
+    parser.add_argument("--fast", action="store_true", help="unit tests, tests of the bench's figures and tidy alone")
     parser.add_argument("--unit", action="store_true", help="the C++ unit tests alone, as under a sanitizer")
     parser.add_argument("--prepare", action="store_true", help="only make the Python environment")
     options = parser.parse_args()
@@ -68,7 +68,8 @@ def main():
         return 0
     results = [run_ctest(options.build, all_labels=not (options.fast or options.unit))]
     if not options.unit:
-        results.append(run_pytest(options.build, ["tidy"] if options.fast else ["tidy", "chart", "images", "integration"]))
+        slow = [] if options.fast else ["chart", "images", "integration"]
+        results.append(run_pytest(options.build, ["tidy", "bench", *slow]))
     passed, failed, skipped = (sum(column) for column in zip(*results))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0

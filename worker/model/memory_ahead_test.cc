@@ -5,6 +5,9 @@
 #include <unistd.h>
 
 #include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
 #include <vector>
 
 namespace slmmesh {
@@ -62,11 +65,83 @@ TEST_F(MemoryAheadTest, KeepsWhatIsThereAndEndsAtTheEnd) {
   EXPECT_EQ(buffer_[3 * kAhead - 1], 2);
 }
 
+// A shorter step wants no less than the longer one before it.
+TEST_F(MemoryAheadTest, WhatWasUsedStaysUsed) {
+  MemoryAhead ahead(backend_.get(), buffer_, 3 * kAhead);
+  { const MemoryAhead::Step step(&ahead, kAhead); }
+  { const MemoryAhead::Step step(&ahead, 1); }
+  ahead.WaitUntilReady(2 * kAhead);
+}
+
 TEST_F(MemoryAheadTest, StopsWhileItWorks) {
   for (int i = 0; i < 20; ++i) {
     MemoryAhead ahead(backend_.get(), buffer_, 3 * kAhead);
     const MemoryAhead::Step step(&ahead, 3 * kAhead);
   }
+}
+
+// Notes what it is to have there, which takes it no time.
+class NotingBackend : public kernels::Backend {
+ public:
+  void Populate(void* pointer, size_t bytes) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    // Part by part, each behind the one before.
+    EXPECT_EQ(pointer, next_ == nullptr ? pointer : static_cast<void*>(next_));
+    next_ = static_cast<char*>(pointer) + bytes;
+  }
+  size_t BytesFrom(const char* buffer) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return next_ == nullptr ? 0 : next_ - buffer;
+  }
+
+  std::string Describe() const override { return "noting"; }
+  void* Allocate(size_t /*bytes*/) override { return nullptr; }
+  void Free(void* /*pointer*/) override {}
+  size_t PackedBytes(const kernels::WeightFormat& /*format*/, int64_t /*n*/, int64_t /*k*/) const override { return 0; }
+  void PackPanel(kernels::WeightType /*type*/, const float* /*rows_f32*/, int64_t /*rows*/, int64_t /*panel*/,
+                 int64_t /*k*/, void* /*packed*/) const override {}
+  void PackPanel(const kernels::WeightFormat& /*format*/, const kernels::QuantizedRows& /*rows*/, int64_t /*panel*/,
+                 int64_t /*k*/, void* /*packed*/) const override {}
+  size_t KvBlockBytes(kernels::KvType /*type*/, int64_t /*block_size*/, int64_t /*num_kv_heads*/,
+                      int64_t /*head_dim*/) const override {
+    return 0;
+  }
+  void MatMul(const kernels::MatMulArgs& /*args*/) override {}
+  void Add(float* /*a*/, const float* /*b*/, int64_t /*count*/) override {}
+  void RopeStore(const kernels::RopeStoreArgs& /*args*/) override {}
+  void Attention(const kernels::AttentionArgs& /*args*/) override {}
+
+ private:
+  std::mutex mutex_;
+  char* next_ = nullptr;  // the end of the last part
+};
+
+// A thread that would go on has the time to: it needs none for a part.
+TEST(MemoryAheadPartsTest, GoesNoFurtherThanIsWanted) {
+  constexpr size_t kAhead = MemoryAhead::kAheadBytes, kUrgent = MemoryAhead::kUrgentBytes;
+  static char buffer[1];  // what comes after it is never touched
+  NotingBackend backend;
+  MemoryAhead ahead(&backend, buffer, 8 * kAhead);
+  const auto ready = [&](size_t bytes) {
+    ahead.WaitUntilReady(bytes);
+    for (int i = 0; i < 20; ++i) std::this_thread::yield();
+    return backend.BytesFrom(buffer);
+  };
+  EXPECT_EQ(ready(kAhead), kAhead);
+  {
+    const MemoryAhead::Step step(&ahead, 2 * kAhead);
+    EXPECT_EQ(ready(2 * kAhead + kUrgent), 2 * kAhead + kUrgent);
+  }
+  EXPECT_EQ(ready(3 * kAhead), 3 * kAhead);
+}
+
+TEST(MemoryAheadPartsTest, EndsWhereTheBufferEnds) {
+  constexpr size_t kBytes = (size_t{5} << 20) + 3;
+  static char buffer[1];
+  NotingBackend backend;
+  MemoryAhead ahead(&backend, buffer, kBytes);
+  ahead.WaitUntilReady(kBytes);
+  EXPECT_EQ(backend.BytesFrom(buffer), kBytes);
 }
 
 }  // namespace

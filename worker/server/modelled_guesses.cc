@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <limits>
+#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
@@ -17,11 +18,20 @@ size_t Likeliest(absl::Span<const float> row) { return std::max_element(row.begi
 }  // namespace
 
 absl::StatusOr<std::vector<JudgedGuess>> ReadJudgedGuesses(const std::string& path) {
-  std::vector<JudgedGuess> guesses;
   std::ifstream file(path);
-  for (JudgedGuess guess = {}; file >> guess.lead >> guess.is_right;) guesses.push_back(guess);
-  if (!guesses.empty() && file.eof()) return guesses;
-  return absl::InvalidArgumentError(absl::StrCat(path, ": line ", guesses.size() + 1, ": expected a lead and 0 or 1"));
+  if (!file) return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
+  std::vector<JudgedGuess> guesses;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream fields(line);
+    JudgedGuess guess = {};
+    if (!(fields >> guess.lead >> guess.is_right) || guess.lead < 0 || !(fields >> std::ws).eof()) {
+      const size_t number = guesses.size() + 1;
+      return absl::InvalidArgumentError(absl::StrCat(path, ": line ", number, ": expected a lead and 0 or 1"));
+    }
+    guesses.push_back(guess);
+  }
+  if (guesses.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": there is no guess in it"));
+  return guesses;
 }
 
 absl::Status WriteJudgedGuesses(const std::string& path, const std::vector<JudgedGuess>& guesses) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "worker/model/model.h"
 #include "worker/model/testing/random_checkpoint.h"
@@ -13,19 +14,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-ModelConfig SmallConfig() {
-  ModelConfig config;
-  config.hidden_size = 32;
-  config.num_layers = 3;
-  config.num_q_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_dim = config.rotary_dim = 8;
-  config.intermediate_size = 64;
-  config.vocab_size = 200;
-  config.max_positions = 128;
-  config.sliding_window = {0, 0, 0};
-  return config;
-}
+ModelConfig SmallConfig() { return SmallModelConfig(3); }
 
 class CopyTest : public testing::Test {
  protected:
@@ -106,6 +95,7 @@ TEST_F(CopyTest, RefusesAnOriginalOfAnotherShape) {
   const absl::Status status = Model::Load(original_, backend_.get(), Copy({.original = another})).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("must have its shape"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("intermediate_size is 64, in the original 96"));
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tuple>
 #include <utility>
 
 #include "common/status.h"
@@ -20,14 +19,26 @@ absl::StatusOr<int64_t> ChooseMaxModelLen(const ModelConfig& config, int64_t wan
 }
 
 absl::Status CheckSameShape(const ModelConfig& copy, const ModelConfig& original) {
-  const auto shape_of = [](const ModelConfig& config) {
-    return std::tuple(config.architecture, config.num_layers, config.hidden_size, config.intermediate_size,
-                      config.num_q_heads, config.num_kv_heads, config.head_dim, config.rotary_dim, config.vocab_size);
+  const auto differ = [](absl::string_view field, auto value, auto wanted) {
+    return absl::InvalidArgumentError(absl::StrCat("the copy's ", field, " is ", value, ", in the original ", wanted,
+                                                   ": a copy must have its shape; make it from that model"));
   };
-  if (shape_of(copy) == shape_of(original)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the copy of a model must have its shape: layers, sizes, heads and vocabulary differ (", copy.num_layers,
-      " layers of ", copy.hidden_size, ", ", original.num_layers, " of ", original.hidden_size, " in the original)"));
+  if (copy.architecture != original.architecture) {
+    return differ("architecture", ArchitectureName(copy.architecture), ArchitectureName(original.architecture));
+  }
+  constexpr std::pair<const char*, int64_t ModelConfig::*> kSizes[] = {
+      {"number of layers", &ModelConfig::num_layers},
+      {"hidden_size", &ModelConfig::hidden_size},
+      {"intermediate_size", &ModelConfig::intermediate_size},
+      {"number of heads", &ModelConfig::num_q_heads},
+      {"number of KV heads", &ModelConfig::num_kv_heads},
+      {"head_dim", &ModelConfig::head_dim},
+      {"number of rotary dimensions", &ModelConfig::rotary_dim},
+      {"vocab_size", &ModelConfig::vocab_size}};
+  for (const auto& [field, size] : kSizes) {
+    if (copy.*size != original.*size) return differ(field, copy.*size, original.*size);
+  }
+  return absl::OkStatus();
 }
 
 kernels::RowSource Rows(float* rows) {
@@ -111,7 +122,7 @@ absl::Status Decoder::ResetKvCache(const KvCacheOptions& options) {
 absl::Status Decoder::ShareKvCache(Model* owner) {
   const auto* decoder = dynamic_cast<const Decoder*>(owner);
   if (decoder == nullptr || decoder->plan_.rank != plan_.rank || decoder->plan_.size != plan_.size) {
-    return absl::InvalidArgumentError("KV cache: only the same shard of a model of the same shape can share it");
+    return absl::InvalidArgumentError("KV cache: only the same shard of a copy of its model can share it");
   }
   RETURN_IF_ERROR(CheckSameShape(config_, decoder->config_));
   kv_ahead_.reset();

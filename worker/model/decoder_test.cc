@@ -15,19 +15,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-ModelConfig SmallConfig() {
-  ModelConfig config;
-  config.hidden_size = 32;
-  config.num_layers = 2;
-  config.num_q_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_dim = config.rotary_dim = 8;
-  config.intermediate_size = 64;
-  config.vocab_size = 200;
-  config.max_positions = 128;
-  config.sliding_window = {0, 0};
-  return config;
-}
+ModelConfig SmallConfig() { return SmallModelConfig(2); }
 
 class DecoderTest : public testing::Test {
  protected:

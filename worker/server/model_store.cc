@@ -17,7 +17,7 @@ using kernels::WeightType;
 const WeightOptions kCopyWeights = {{WeightType::kInt4, 32, ScaleType::kFloat16, false}, KeepStored::kSameType};
 
 // Of SmolLM2's 30 layers, the last 2 in 8 bits make 16 to 18 % of the wrong guesses right for 5 % more bytes; the same
-// bytes elsewhere, next to none. At temperature 0 the largest 8 logits would do; at 0.8 and 1, 32 guess better.
+// bytes elsewhere, far fewer. At temperature 0 the largest 8 logits would do; at 0.8 and 1, 32 guess better.
 CopyOptions CopyOf(std::shared_ptr<const Checkpoint> original) {
   const ModelConfig& config = original->config();
   CopyOptions copy;

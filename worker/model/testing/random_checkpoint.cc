@@ -47,6 +47,20 @@ ModelConfig RandomModelConfig(std::mt19937_64& random) {
   return config;
 }
 
+ModelConfig SmallModelConfig(int64_t num_layers) {
+  ModelConfig config;
+  config.hidden_size = 32;
+  config.num_layers = num_layers;
+  config.num_q_heads = 4;
+  config.num_kv_heads = 2;
+  config.head_dim = config.rotary_dim = 8;
+  config.intermediate_size = 64;
+  config.vocab_size = 200;
+  config.max_positions = 128;
+  config.sliding_window.resize(num_layers);
+  return config;
+}
+
 RandomCheckpoint::RandomCheckpoint(const ModelConfig& config, uint64_t seed)
     : config_(config), digest_(absl::StrCat(seed)), random_(seed) {
   const int64_t hidden = config.hidden_size;

@@ -1,6 +1,7 @@
 // Random models in memory, for tests: any shape that the decoder accepts, every option, odd sizes preferred.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <random>
@@ -13,6 +14,8 @@ namespace slmmesh {
 
 // A small random shape of any family and rope type.
 ModelConfig RandomModelConfig(std::mt19937_64& random);
+// Always the same: 32 wide, four heads over two, 200 tokens, 128 positions.
+ModelConfig SmallModelConfig(int64_t num_layers);
 
 // fp32 tensors for every name that `config` calls for. Not thread-safe while tensors are changed.
 class RandomCheckpoint : public Checkpoint {

@@ -6,6 +6,7 @@
 //   void Dot(Int& sum, Weights, Activations)
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 
@@ -13,6 +14,8 @@
 #include "kernels/cpu/kernel_table.h"
 
 namespace slmmesh::kernels {
+
+enum class IntegerKind { kInt8PerRow, kInt8Groups, kInt4Groups };
 
 template <typename Unit, int kRows, int kColumns>
 class IntegerTile {
@@ -39,16 +42,29 @@ class IntegerTile {
   }
 
  private:
+  using Kind = IntegerKind;
   using Int = typename Unit::Int;
   using Float = typename Unit::Float;
   static constexpr int kStripColumns = kColumns * Unit::kLanes;
   static constexpr int64_t kStepBytes = 4 * kPanelColumns;
   static constexpr int32_t kOffset8 = Unit::kInt8IsSigned ? 0 : kInt8Offset;
 
-  enum class Kind { kInt8PerRow, kInt8Groups, kInt4Groups };
+  // Instead of a number of lines: the weights come straight from memory, fetched ahead by hardware. It reads up to a
+  // quarter faster (Zen 4) where every address follows the one before: scales are loaded before the quants behind them,
+  // and loads are few (a loop that is not unrolled) and stay in order. A panel in strips is read only half as fast
+  // (AVX2), so a strip takes all columns as long as its sums need no more than 16 registers.
+  static constexpr int kStreamed = -1;
+  static constexpr int kAllColumns = kPanelColumns / Unit::kLanes;
+  static constexpr bool kCanStream = kRows * kAllColumns <= 16;
+  template <typename, int, int>
+  friend class IntegerTile;
 
   template <Kind kKind>
   static void Run(const IntegerTileArgs& args) {
+    if constexpr (kCanStream) {
+      using AllColumns = IntegerTile<Unit, kRows, kAllColumns>;
+      if (args.prefetch == nullptr) return AllColumns::template RunStrip<kKind, kStreamed>(args, 0);
+    }
     switch (args.prefetch_lines) {
       case 0:
         RunStrip<kKind, 0>(args, 0);
@@ -72,21 +88,22 @@ class IntegerTile {
 
   enum class Quants { kInt8, kLow, kHigh };
   // sums += four k of the weights at `weights` times those of x.
-  template <Quants kQuants>
+  template <Quants kQuants, int kLines>
   [[gnu::always_inline]] static void Step(const char* weights, const int8_t* x, int64_t x_stride,
                                           Int (&sums)[kRows][kColumns]) {
     typename Unit::Weights w[kColumns];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int c = 0; c < kColumns; ++c) {
       const char* p = weights + 4 * Unit::kLanes * c;
       w[c] = kQuants == Quants::kInt8  ? Unit::LoadInt8(p)
              : kQuants == Quants::kLow ? Unit::LoadLow(p)
                                        : Unit::LoadHigh(p);
+      if constexpr (kLines == kStreamed) std::atomic_signal_fence(std::memory_order_acq_rel);
     }
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
       const typename Unit::Activations four = Unit::LoadActivations(x + r * x_stride);
-#pragma GCC unroll 4
+#pragma GCC unroll 16
       for (int c = 0; c < kColumns; ++c) Unit::template Dot<kQuants == Quants::kInt8>(sums[r][c], w[c], four);
     }
   }
@@ -95,6 +112,31 @@ class IntegerTile {
     return type == ScaleType::kFloat32 ? Unit::LoadFloat(reinterpret_cast<const float*>(scales) + column)
                                        : Unit::LoadHalf(reinterpret_cast<const uint16_t*>(scales) + column);
   }
+
+  // The scales and minima of a group.
+  template <bool kLoadsAhead>
+  class Header {
+   public:
+    Header(const char* from, const IntegerLayout& layout, int column)
+        : scales_(from), minima_(from + layout.scale_bytes()), type_(layout.format.scale_type), column_(column) {
+      if constexpr (!kLoadsAhead) return;
+#pragma GCC unroll 16
+      for (int c = 0; c < kColumns; ++c) loaded_scales_[c] = Load(scales_, c);
+      if (!layout.format.has_minima) return;
+#pragma GCC unroll 16
+      for (int c = 0; c < kColumns; ++c) loaded_minima_[c] = Load(minima_, c);
+    }
+    Float Scale(int c) const { return kLoadsAhead ? loaded_scales_[c] : Load(scales_, c); }
+    Float Minimum(int c) const { return kLoadsAhead ? loaded_minima_[c] : Load(minima_, c); }
+
+   private:
+    Float Load(const char* from, int c) const { return LoadScale(from, type_, column_ + c * Unit::kLanes); }
+
+    const char *scales_, *minima_;
+    ScaleType type_;
+    int column_;
+    Float loaded_scales_[kColumns], loaded_minima_[kColumns];
+  };
 
   // What a strip walks along.
   struct Cursor {
@@ -113,19 +155,20 @@ class IntegerTile {
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
       const Int start = Unit::SplatInt(-offset * at.x_sums[r * at.x_block_stride]);
-#pragma GCC unroll 4
+#pragma GCC unroll 16
       for (int c = 0; c < kColumns; ++c) sums[r][c] = start;
     }
+    if constexpr (kLines == kStreamed) asm("" : "+r"(block));  // so that it is not unrolled
     for (int64_t k = 0; k < block; k += kInt4 ? 8 : 4) {
       at.prefetch = Prefetch<kLines>(at.prefetch);
-      Step<kInt4 ? Quants::kLow : Quants::kInt8>(at.weights + 4 * column, at.x, at.x_stride, sums);
-      if constexpr (kInt4) Step<Quants::kHigh>(at.weights + 4 * column, at.x + 4, at.x_stride, sums);
+      Step<kInt4 ? Quants::kLow : Quants::kInt8, kLines>(at.weights + 4 * column, at.x, at.x_stride, sums);
+      if constexpr (kInt4) Step<Quants::kHigh, kLines>(at.weights + 4 * column, at.x + 4, at.x_stride, sums);
       at.x += kInt4 ? 8 : 4;
       at.weights += kStepBytes;
     }
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 16
       for (int c = 0; c < kColumns; ++c) sums[r][c] = Unit::ShiftLeft(sums[r][c], at.x_shifts[r * at.x_block_stride]);
     }
   }
@@ -142,7 +185,7 @@ class IntegerTile {
     Float totals[kRows][kColumns];
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 16
       for (int c = 0; c < kColumns; ++c) {
         totals[r][c] = args.resume ? Unit::LoadFloat(args.sums + r * kPanelColumns + column + c * Unit::kLanes)
                                    : Unit::SplatFloat(0.0f);
@@ -150,7 +193,7 @@ class IntegerTile {
     }
     Cursor at = {args.weights, args.prefetch, args.x, args.x_sums, args.x_shifts, args.x_stride, args.x_block_stride};
     for (int64_t k = 0; k < args.k; k += group) {
-      const char* header = at.weights;
+      const Header<!kPerRow && kLines == kStreamed> header(at.weights, layout, column);
       for (int64_t i = 0; kLines > 0 && i < header_bytes; i += kStepBytes / 2) {
         at.prefetch = Prefetch<(kLines + 1) / 2>(at.prefetch);
       }
@@ -158,22 +201,21 @@ class IntegerTile {
       for (int64_t b = 0; b < group; b += block) {
         Int sums[kRows][kColumns];
         Block<kInt4, kLines>(block, offset, column, at, sums);
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int c = 0; c < kColumns; ++c) {
           if constexpr (kPerRow) {
 #pragma GCC unroll 6
             for (int r = 0; r < kRows; ++r) totals[r][c] = Unit::Add(totals[r][c], Unit::ToFloat(sums[r][c]));
           } else {
-            const Float scale = LoadScale(header, format.scale_type, column + c * Unit::kLanes);
+            const Float scale = header.Scale(c);
 #pragma GCC unroll 6
             for (int r = 0; r < kRows; ++r) totals[r][c] = Unit::Fma(Unit::ToFloat(sums[r][c]), scale, totals[r][c]);
           }
         }
         if (!kPerRow && format.has_minima) {
-#pragma GCC unroll 4
+#pragma GCC unroll 16
           for (int c = 0; c < kColumns; ++c) {
-            const Float minimum =
-                LoadScale(header + layout.scale_bytes(), format.scale_type, column + c * Unit::kLanes);
+            const Float minimum = header.Minimum(c);
 #pragma GCC unroll 6
             for (int r = 0; r < kRows; ++r) {
               const int64_t x_block = r * at.x_block_stride;
@@ -187,7 +229,7 @@ class IntegerTile {
         ++at.x_shifts;
       }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int c = 0; c < kColumns; ++c) {
       Float scale = Unit::SplatFloat(1.0f);  // by 1 a sum stays what it is
       if (kPerRow && args.x_scales != nullptr)

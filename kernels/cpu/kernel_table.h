@@ -50,8 +50,8 @@ struct IntegerTileArgs {
   int64_t k;            // whole groups; without groups whole blocks
   float* sums;          // [rows][64]
   bool resume;
-  const char* prefetch;
-  int prefetch_lines;  // as in TileArgs
+  const char* prefetch;  // as in TileArgs; null: only these rows pass over `weights`, which come from memory
+  int prefetch_lines;
 };
 using IntegerTileFunction = void (*)(const IntegerTileArgs& args);
 

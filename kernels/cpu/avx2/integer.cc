@@ -1,4 +1,4 @@
-// AVX2: sixteen registers hold 4 rows x 16 columns of sums.
+// AVX2: sixteen registers hold the sums of 2 rows x 32 columns beside what they are made of.
 #include "kernels/cpu/avx2/integer_unit.h"
 #include "kernels/cpu/integer_tile.h"
 #include "kernels/cpu/kernel_table.h"
@@ -8,7 +8,7 @@ namespace slmmesh::kernels {
 namespace {
 
 template <int kRows>
-using Tile = IntegerTile<avx2::IntegerUnit, kRows, 2>;
+using Tile = IntegerTile<avx2::IntegerUnit, kRows, 4>;
 
 }  // namespace
 

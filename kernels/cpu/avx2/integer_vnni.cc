@@ -21,7 +21,7 @@ struct Unit : avx2::IntegerUnit {
 };
 
 template <int kRows>
-using Tile = IntegerTile<Unit, kRows, 2>;
+using Tile = IntegerTile<Unit, kRows, 4>;
 
 const IntegerKernels kInteger = {
     .quantize = QuantizeRow,

@@ -4,6 +4,7 @@
 //   Weights LoadInt8(p), LoadLow(p), LoadHigh(p)   four quants of each column, unsigned, but for kInt8IsSigned
 //   Activations LoadActivations(p)                 four of one row, for all lanes
 //   void Dot(Int& sum, Weights, Activations)
+//   void Pace()   may be left out: spends time between two steps over int8 that come from memory
 #pragma once
 
 #include <atomic>
@@ -161,6 +162,7 @@ class IntegerTile {
     if constexpr (kLines == kStreamed) asm("" : "+r"(block));  // so that it is not unrolled
     for (int64_t k = 0; k < block; k += kInt4 ? 8 : 4) {
       at.prefetch = Prefetch<kLines>(at.prefetch);
+      if constexpr (kLines == kStreamed && !kInt4 && requires { Unit::Pace(); }) Unit::Pace();
       Step<kInt4 ? Quants::kLow : Quants::kInt8, kLines>(at.weights + 4 * column, at.x, at.x_stride, sums);
       if constexpr (kInt4) Step<Quants::kHigh, kLines>(at.weights + 4 * column, at.x + 4, at.x_stride, sums);
       at.x += kInt4 ? 8 : 4;

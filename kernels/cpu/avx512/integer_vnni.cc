@@ -50,6 +50,10 @@ struct Unit {
   [[gnu::always_inline]] static void Dot(Int& sum, Weights w, Activations x) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
   }
+
+  // The fewer loads of a stream are under way, the further ahead hardware fetches it (Zen 4: 6 % faster with a scale a
+  // row, 2 % in groups of 32; int4 has enough to do). Three cycles; a step waits for memory 20 times as long.
+  static void Pace() { asm volatile(".rept 16\n nop\n .endr"); }
 };
 
 template <int kRows>

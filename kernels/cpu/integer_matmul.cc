@@ -213,7 +213,8 @@ void MatMulRunner::RunInteger(const MatMulArgs& args) {
   x.PlaceAt(packed_.get());
   ForRowsOfX(args, [&](int64_t row) { QuantizeRow(args, kernels_, x, row); });
   const IntegerRowsFunction rows = args.m >= kernels_.integer.least_rows ? kernels_.integer.rows : nullptr;
-  const int64_t tile_rows = rows != nullptr ? kRowsTile : TilesFor(kernels_.integer, args.format).tile_rows;
+  const IntegerTiles& tiles = TilesFor(kernels_.integer, args.format);
+  const int64_t tile_rows = rows != nullptr ? kRowsTile : args.m <= tiles.streamed_rows ? args.m : tiles.tile_rows;
   RunPanels(args, tile_rows, [&](const PanelPart& part, int leaf) {
     IntegerPanelTask(args, kernels_.integer, rows, x, part, static_cast<char*>(widened_[part.worker].get()))
         .RunLeaf(leaf);

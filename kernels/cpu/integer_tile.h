@@ -24,6 +24,9 @@ class IntegerTile {
   static void Int8PerRow(const IntegerTileArgs& args) { Run<Kind::kInt8PerRow>(args); }
   static void Int8Groups(const IntegerTileArgs& args) { Run<Kind::kInt8Groups>(args); }
   static void Int4Groups(const IntegerTileArgs& args) { Run<Kind::kInt4Groups>(args); }
+  // For IntegerTiles::streamed_rows alone: too many rows for the registers of a tile that does not wait for memory.
+  static void StreamInt8PerRow(const IntegerTileArgs& args) { RunStrip<Kind::kInt8PerRow, kStreamed>(args, 0); }
+  static void StreamInt8Groups(const IntegerTileArgs& args) { RunStrip<Kind::kInt8Groups, kStreamed>(args, 0); }
 
   // IntegerKernels::widen, for Units whose int8 is unsigned and that have Widen(nibbles, offset): adds to every byte.
   static void Widen(const WeightFormat& format, const char* from, int64_t groups, char* to) {

@@ -61,6 +61,7 @@ using IntegerRowsFunction = void (*)(const IntegerTileArgs& args, int64_t rows);
 struct IntegerTiles {
   int tile_rows;                        // at most: kTileRows
   IntegerTileFunction tile[kTileRows];  // tile[r - 1] takes r rows
+  int streamed_rows = 0;                // at most: kTileRows. All rows of a product, if no more, are one tile
 };
 
 // One row of x over one leaf: [count], [count / block], [count / block] (kMaxShift less weight_format.h's shift).

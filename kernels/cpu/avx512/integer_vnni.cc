@@ -61,8 +61,14 @@ using Tile = IntegerTile<Unit, kRows, 4>;
 
 const IntegerKernels kInteger = {
     .quantize = QuantizeRow,
-    .int8_per_row = {3, {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow, Tile<3>::Int8PerRow}},
-    .int8_groups = {3, {Tile<1>::Int8Groups, Tile<2>::Int8Groups, Tile<3>::Int8Groups}},
+    .int8_per_row = {3,
+                     {Tile<1>::Int8PerRow, Tile<2>::Int8PerRow, Tile<3>::Int8PerRow, Tile<4>::StreamInt8PerRow,
+                      Tile<5>::StreamInt8PerRow, Tile<6>::StreamInt8PerRow},
+                     6},
+    .int8_groups = {3,
+                    {Tile<1>::Int8Groups, Tile<2>::Int8Groups, Tile<3>::Int8Groups, Tile<4>::StreamInt8Groups,
+                     Tile<5>::StreamInt8Groups, Tile<6>::StreamInt8Groups},
+                    6},
     .int4_groups = {3, {Tile<1>::Int4Groups, Tile<2>::Int4Groups, Tile<3>::Int4Groups}},
     .widen = Tile<1>::Widen,
 };

@@ -87,7 +87,7 @@ class IntegerTile {
   static const char* Prefetch(const char* p) {
 #pragma GCC unroll 2
     for (int line = 0; line < kLines; ++line) __builtin_prefetch(p + 64 * line, 0, 2);
-    return p + 64 * kLines;
+    return kLines > 0 ? p + 64 * kLines : p;
   }
 
   enum class Quants { kInt8, kLow, kHigh };

@@ -182,6 +182,7 @@ class IntegerTile {
   static void RunStrip(const IntegerTileArgs& args, int column) {
     constexpr bool kInt4 = kKind == Kind::kInt4Groups;
     constexpr bool kPerRow = kKind == Kind::kInt8PerRow;
+    static_assert(kLines != kStreamed || kColumns == kAllColumns, "one strip streams the whole panel");
     const WeightFormat format = *args.format;
     const IntegerLayout layout(format, args.k);
     const int32_t offset = kInt4 ? Int4Offset(format) : kOffset8;

@@ -60,7 +60,7 @@ using IntegerRowsFunction = void (*)(const IntegerTileArgs& args, int64_t rows);
 
 struct IntegerTiles {
   int tile_rows;                        // at most: kTileRows
-  IntegerTileFunction tile[kTileRows];  // tile[r - 1] takes r rows
+  IntegerTileFunction tile[kTileRows];  // tile[r - 1] takes r rows; above tile_rows `prefetch` is null
   int streamed_rows = 0;                // at most: kTileRows. All rows of a product, if no more, are one tile
 };
 

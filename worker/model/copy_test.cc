@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "worker/model/model.h"
+#include "worker/model/testing/one_block.h"
 #include "worker/model/testing/random_checkpoint.h"
-#include "worker/model/testing/thread_group.h"
 
 namespace slmmesh {
 namespace {
@@ -21,20 +21,9 @@ class CopyTest : public testing::Test {
   // The logits of the first and the last of three tokens.
   std::vector<float> LogitsOf(const ModelOptions& options) {
     const std::unique_ptr<Model> model = *Model::Load(original_, backend_.get(), options);
-    KvCacheOptions cache;
-    cache.num_blocks = 1;
-    EXPECT_TRUE(model->ResetKvCache(cache).ok());
-    StepBatch batch;
-    batch.tokens = {5, 6, 7};
-    batch.positions = {0, 1, 2};
-    batch.query_start = {0, 3};
-    batch.block_table = {0};
-    batch.block_start = {0, 1};
-    batch.logit_rows = {0, 2};
-    absl::Span<const float> logits;
-    EXPECT_TRUE(model->Forward(batch, thread_.communicator(0), &logits).ok());
+    std::vector<float> logits = *RunOneBlock(*model, *model, {0, 2});
     EXPECT_EQ(logits.size(), 2 * kVocab);
-    return {logits.begin(), logits.end()};
+    return logits;
   }
 
   static ModelOptions Copy(const CopyOptions& copy) {
@@ -47,7 +36,6 @@ class CopyTest : public testing::Test {
   const size_t kVocab = SmallConfig().vocab_size;
   const std::shared_ptr<RandomCheckpoint> original_ = std::make_shared<RandomCheckpoint>(SmallConfig(), 1);
   const std::unique_ptr<kernels::Backend> backend_ = kernels::CreateCpuBackend({.threads = 1});
-  ThreadGroup thread_{1};
 };
 
 TEST_F(CopyTest, ItsLastLayersAreTheOriginals) {

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "common/metrics.h"
+#include "worker/model/testing/one_block.h"
 #include "worker/model/testing/random_checkpoint.h"
-#include "worker/model/testing/thread_group.h"
 
 namespace slmmesh {
 namespace {
@@ -24,24 +24,11 @@ class ModelStoreTest : public testing::Test {
     config.speculative_method = SpeculationMethod::kSelfQuantized;
     ModelStore store(config, SmallModel(), draft, kernels::CreateCpuBackend({.threads = 1}), &metrics_);
     const ShardModels models = *store.Get(0, 1, [](double) {});
-    KvCacheOptions cache;
-    cache.num_blocks = 1;
-    EXPECT_TRUE(models.target->ResetKvCache(cache).ok());
-    StepBatch batch;
-    batch.tokens = {5, 6, 7};
-    batch.positions = {0, 1, 2};
-    batch.query_start = {0, 3};
-    batch.block_table = {0};
-    batch.block_start = {0, 1};
-    batch.logit_rows = {2};
-    absl::Span<const float> logits;
-    EXPECT_TRUE(models.draft->Forward(batch, thread_.communicator(0), &logits).ok());
-    return {logits.begin(), logits.end()};
+    return *RunOneBlock(*models.draft, *models.target, {2});
   }
 
   Metrics registry_;
   WorkerMetrics metrics_{&registry_, "small"};
-  ThreadGroup thread_{1};
 };
 
 TEST_F(ModelStoreTest, ACopysLastLayerIsTheTargets) {
